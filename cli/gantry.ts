@@ -43,7 +43,7 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
     if (known === undefined) {
       const near = nearest(command, Object.keys(commands))
       const hint = near ? `; did you mean ${near}?` : `: expected ${Object.keys(commands).join(', ')}`
-      throw new OptionError('UNEXPECTED_ARGUMENT', command, `there is no command ${JSON.stringify(command)}${hint}`)
+      throw new OptionError('UNEXPECTED_ARGUMENT', command, `unknown command ${JSON.stringify(command)}${hint}`)
     }
     const end = argv.indexOf('--')
     const words = end < 0 ? argv : argv.slice(0, end)

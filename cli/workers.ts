@@ -8,7 +8,7 @@ import cluster from 'node:cluster'
 import { randomBytes } from 'node:crypto'
 import { childOf, describeExit } from '../process/children.ts'
 import { STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
-import { type Running, run, type ServeEnvironment } from '../process/run.ts'
+import { type RunningServer, run, type ServeEnvironment } from '../process/run.ts'
 import { Supervised } from '../process/supervise.ts'
 import type { OtherCode } from '../protocol/contract/error-codes.ts'
 import type { Address } from '../protocol/net/address.ts'
@@ -48,7 +48,7 @@ export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
 }
 
 /** Starts the workers. @throws WorkerError if one ends before it serves */
-async function supervise({ values, given }: Parsed, entry: string, { log }: ServeEnvironment): Promise<Running> {
+async function supervise({ values, given }: Parsed, entry: string, { log }: ServeEnvironment): Promise<RunningServer> {
   const id = randomBytes(6).toString('hex')
   // With round-robin each connection would pass through this process: slower than one process without workers.
   cluster.schedulingPolicy = cluster.SCHED_NONE
@@ -79,7 +79,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   const start = async (worker: Supervised<readonly Address[]>): Promise<readonly Address[]> => {
     const first = await worker.start()
     if ('ready' in first) return first.ready
-    throw new WorkerError(`a worker ended before it served (${describeExit(first.exit)})`)
+    throw new WorkerError(`a worker ended before it was ready (${describeExit(first.exit)}); its own message is above`)
   }
   // The first worker starts alone: a mistake in the options is reported once, and a new token file exists for the
   // others.

@@ -9,7 +9,7 @@ import type { Waiting } from '../pool/queue.ts'
 import type { Measurement } from '../pool/slow-watch.ts'
 import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
-import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
+import type { ClientView, WaitsFor } from '../protocol/contract/client-view.ts'
 import { httpError } from '../protocol/contract/coded-errors.ts'
 import type { Context } from '../protocol/contract/context.ts'
 import type { HttpCode } from '../protocol/contract/error-codes.ts'
@@ -213,12 +213,17 @@ class DirectRequest implements SlotRequest, Expirable {
   }
 
   refuse(): void {
-    this.#fail(unavailable('QUEUE_FULL', 'No slot is free and too many requests wait already (--queue-size).'))
+    this.#fail(
+      unavailable(
+        'QUEUE_FULL',
+        'no slot is free, and the queue is full (--queue-size); add containers or raise --slots',
+      ),
+    )
   }
 
   expire(): void {
     const seconds = this.#host.options.queueTimeout / 1000
-    this.#fail(unavailable('QUEUE_TIMEOUT', `No slot became free within ${seconds} s (--queue-timeout).`))
+    this.#fail(unavailable('QUEUE_TIMEOUT', `no slot became free within ${seconds} s (--queue-timeout)`))
   }
 
   #fail(error: unknown): void {
@@ -235,22 +240,22 @@ class DirectRequest implements SlotRequest, Expirable {
     this.#host.dequeue(this)
   }
 
-  // ---- Running ---------------------------------------------------------------------------------------------------
+  // ---- WatchedRequest -------------------------------------------------------------------------------------------
 
   get #client(): ClientView | undefined {
     return this.context.client
   }
 
-  get behind(): Behind {
-    return this.#client?.behind ?? 'nothing'
+  get waitsFor(): WaitsFor {
+    return this.#client?.waitsFor ?? 'nothing'
   }
 
-  moved(behind: Behind): number {
-    return (behind === 'upload' ? this.#client?.delivered : this.#client?.accepted) ?? 0
+  moved(direction: WaitsFor): number {
+    return (direction === 'upload' ? this.#client?.delivered : this.#client?.accepted) ?? 0
   }
 
-  endSlow(reason: Parameters<ClientView['endSlow']>[0]): void {
-    this.#client?.endSlow(reason)
+  abortSlow(reason: Parameters<ClientView['abortSlow']>[0]): void {
+    this.#client?.abortSlow(reason)
   }
 }
 

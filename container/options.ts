@@ -199,7 +199,7 @@ export function checkContainerOptions(options: ContainerOptions): void {
   checkCommonOptions(options)
   for (const address of options.join) {
     if (address.kind === 'tcp' && address.port === 0) {
-      throw new OptionError('BAD_VALUE', '--join', '--join: expected the port of a proxy’s --join-listen, got port 0')
+      throw new OptionError('BAD_VALUE', '--join', "--join: expected the port of a proxy's --join-listen, got port 0")
     }
   }
 }

@@ -10,7 +10,7 @@ import { accessLog } from '../middleware/access-log/access-log.ts'
 import { compose } from '../middleware/compose.ts'
 import { warnOfOtherVersions } from '../process/copies.ts'
 import { Drain, type DrainOptions, type Skipped } from '../process/drain.ts'
-import { type HealthLane, type Readiness, serveHealth } from '../process/health-lane.ts'
+import { type HealthLane, type ReadinessReport, serveHealth } from '../process/health-lane.ts'
 import { lastEvents } from '../process/last-events.ts'
 import { loadMiddleware } from '../process/modules/load-middleware.ts'
 import type { Application, Middleware } from '../protocol/contract/application.ts'
@@ -275,7 +275,7 @@ class Container implements OpenContainer {
   }
 
   /** A container that joins is ready once a proxy is linked; any other, as soon as it listens. */
-  #readiness(): Readiness {
+  #readiness(): ReadinessReport {
     const links = this.#links.ready
     const { ready } = this.#drain.facts
     const reached = this.#joiners.length === 0 || links > 0
@@ -364,7 +364,7 @@ class Container implements OpenContainer {
       },
       'the drain timeout has passed: running requests are aborted',
     )
-    const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
+    const error = new AbortError('DRAIN_TIMEOUT', 'the container stops (--drain-timeout)')
     this.#hasAborted = true
     this.#abort(error)
     const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))

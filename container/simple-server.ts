@@ -232,8 +232,9 @@ class SimpleHttpServer implements SimpleServer, ExchangeHost {
   }
 
   #checkOpen(method: string): void {
-    if (this.#closing) throw localError('SERVER_CLOSED', `${method}() after close()`)
-    if (this.#forever) throw localError('SERVER_BUSY', `${method}() while serveForever() runs`)
+    if (this.#closing) throw localError('SERVER_CLOSED', `${method}() was called after close(); make a new server`)
+    if (this.#forever)
+      throw localError('SERVER_BUSY', `${method}() was called while serveForever() runs; use one of the two`)
   }
 
   #accept(socket: Socket): void {
@@ -329,7 +330,7 @@ class SimpleHttpServer implements SimpleServer, ExchangeHost {
     for (const connection of this.#connections) connection.drain()
     // WebSockets are closed with code 1001 and have until the next call to finish.
     const abort = (): void => {
-      const error = new AbortError('DRAIN_TIMEOUT', 'the server is being closed')
+      const error = new AbortError('DRAIN_TIMEOUT', 'the server closes (drainTimeout)')
       for (const connection of this.#connections) if (!connection.goAway()) connection.abort(error)
     }
     let timer = this.clock.after(this.#drainTimeout, () => {

@@ -10,7 +10,7 @@ import { loadForContainer } from '../container/application/loaded-application.ts
 import { containerOptions } from '../container/options.ts'
 import { serveContainer } from '../container/serve.ts'
 import { LoadError, syntaxErrorPlace } from '../process/modules/load-module.ts'
-import { type Running, run } from '../process/run.ts'
+import { type RunningServer, run } from '../process/run.ts'
 import type { Application } from '../protocol/contract/application.ts'
 import { lint } from '../protocol/contract/lint.ts'
 import { parseOptions } from '../protocol/options/options.ts'
@@ -61,7 +61,7 @@ await run(
     reportUncaught: (error) => sendToParent({ gantry: 'failed', failure: failureOf(error) }),
     ...(format === 'pretty' ? { format: prettyLog() } : {}),
   },
-  async (environment): Promise<Running> => {
+  async (environment): Promise<RunningServer> => {
     const { log } = environment
     // A top-level await that never settles is detected when the event loop is empty, so the channel to the parent must
     // not keep the process alive.

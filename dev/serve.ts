@@ -12,7 +12,7 @@ import type { DrainOptions } from '../process/drain.ts'
 import { STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
 import { EXTENSIONS, parseSpecifier } from '../process/modules/load-module.ts'
 import { privateDirectory, sweepPrivateDirectories } from '../process/private-directory.ts'
-import { type Running, run, type ServeEnvironment } from '../process/run.ts'
+import { type RunningServer, run, type ServeEnvironment } from '../process/run.ts'
 import type { ChildExit } from '../process/supervise.ts'
 import { TrustedPeers } from '../protocol/client/peers.ts'
 import type { Address, UnixAddress } from '../protocol/net/address.ts'
@@ -154,7 +154,7 @@ class Development {
     void sweepPrivateDirectories()
   }
 
-  async start(): Promise<Running> {
+  async start(): Promise<RunningServer> {
     const { given } = this.#parsed
     const { values } = parseOptions(
       proxyOptions,

@@ -69,5 +69,5 @@ function limitInput(environ: Environ, limit: number): void {
 }
 
 function tooLarge(limit: number): HttpError {
-  return httpError('BODY_TOO_LARGE', `the request's body is longer than ${limit} bytes`)
+  return httpError('BODY_TOO_LARGE', `the request body is longer than ${limit} bytes (bodyLimit)`)
 }

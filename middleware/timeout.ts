@@ -48,7 +48,7 @@ const OPTIONS: OptionForms<TimeoutOptions> = {
 }
 
 /** What all requests of one middleware share. */
-interface Shared {
+interface TimeoutSettings {
   readonly firstByte: number
   readonly total: number
   readonly log: Pick<Logger, 'warn'> | undefined
@@ -85,7 +85,7 @@ export function timeout(options: TimeoutOptions = {}): Middleware {
   checkOptions('timeout', options, OPTIONS)
   const { firstByte = 30_000, total = Number.POSITIVE_INFINITY, log, clock = systemClock } = options
   const tick = Math.min(TICK_MAX, Math.max(TICK_MIN, Math.min(firstByte, total) / 10))
-  const shared: Shared = { firstByte, total, log, clock, deadlines: new Deadlines(clock, tick) }
+  const shared: TimeoutSettings = { firstByte, total, log, clock, deadlines: new Deadlines(clock, tick) }
   return (application) => (environ, startResponse) => new TimedResponse(shared, environ, startResponse).run(application)
 }
 
@@ -94,7 +94,7 @@ const ignore = (): void => {}
 class TimedResponse implements Expirable {
   deadline: number = Number.POSITIVE_INFINITY
   place = -1
-  readonly #shared: Shared
+  readonly #shared: TimeoutSettings
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   readonly #context: DerivedContext
@@ -118,7 +118,7 @@ class TimedResponse implements Expirable {
   /** The application's pending promise or `next()`. It never rejects. */
   #pending: Promise<void> | undefined
 
-  constructor(shared: Shared, environ: Environ, startResponse: StartResponse) {
+  constructor(shared: TimeoutSettings, environ: Environ, startResponse: StartResponse) {
     this.#shared = shared
     this.#environ = environ
     this.#startResponse = startResponse
@@ -309,8 +309,8 @@ class TimedResponse implements Expirable {
   expire(): void {
     const { firstByte, total, deadlines, clock } = this.#shared
     deadlines.delete(this)
-    const [what, limit] = this.#isSent || total < firstByte ? ['finished', total] : ['begun', firstByte]
-    const message = `the application has not ${what} its response within ${limit} ms`
+    const [what, limit] = this.#isSent || total < firstByte ? ['finish', total] : ['begin', firstByte]
+    const message = `the application did not ${what} its response within ${limit} ms (timeout)`
     const error = httpError('APPLICATION_TIMEOUT', message)
     this.#error = error
     this.#aborted = new AbortError('DEADLINE', message, { cause: error })

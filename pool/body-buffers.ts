@@ -124,7 +124,7 @@ export class AwaitedBody implements Expirable {
     else {
       const message = `slow client: delivered no byte of its request for ${options.longest / 1000} s (--queue-timeout) while no slot was free`
       this.stop()
-      this.#client.endSlow(new AbortError('SLOW_CLIENT', message))
+      this.#client.abortSlow(new AbortError('SLOW_CLIENT', message))
     }
   }
 

@@ -6,7 +6,7 @@
 import type { Share } from '../protocol/client/client-shares.ts'
 import type { Clock } from '../protocol/net/clock.ts'
 import { type FairlyWaiting, SlotQueue } from './slot-queue.ts'
-import { type Running, SlowWatch, type SlowWatchHost } from './slow-watch.ts'
+import { SlowWatch, type SlowWatchHost, type WatchedRequest } from './slow-watch.ts'
 
 /** The options of the same names (`common-options.ts`). */
 export interface SlotRules {
@@ -25,7 +25,7 @@ export const SLOT_RULES: SlotRules = {
 }
 
 /** A request that holds a slot or waits for one. */
-export interface SlotRequest extends FairlyWaiting, Running {
+export interface SlotRequest extends FairlyWaiting, WatchedRequest {
   /** The index in `running` while the request holds a slot, else -1. Only `FairSlots` sets it. */
   slot: number
   /** Answers 503: too many requests wait. */

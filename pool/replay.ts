@@ -79,7 +79,7 @@ export function judge(failure: Failure, facts: Facts, member: string = 'the cont
 
 function lost(failure: Failure, member: string): HttpError {
   if (failure instanceof HttpError) return failure
-  return httpError('UPSTREAM_LOST', `${member} failed before it had answered: ${failure.message}`, {
+  return httpError('UPSTREAM_LOST', `${member} failed before its response was complete: ${failure.message}`, {
     cause: failure,
   })
 }
@@ -87,7 +87,7 @@ function lost(failure: Failure, member: string): HttpError {
 function refused(failure: Failure, member: string): HttpError {
   return httpError(
     'UPSTREAM_REFUSED',
-    `no container takes the request, the last one asked was ${member}: ${failure.message}`,
+    `no upstream accepted the request; the last one tried was ${member}: ${failure.message}`,
     {
       cause: failure,
       headers: [['Retry-After', RETRY_AFTER]],

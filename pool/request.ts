@@ -164,9 +164,13 @@ export class PooledRequest extends PooledSlotRequest implements Expirable {
   /** The queue is full: answers 503. */
   refuse(): void {
     this.#fail(
-      httpError('QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {
-        headers: [['Retry-After', RETRY_AFTER]],
-      }),
+      httpError(
+        'QUEUE_FULL',
+        'no container has a free slot, and the queue is full (--queue-size); add containers or raise --slots',
+        {
+          headers: [['Retry-After', RETRY_AFTER]],
+        },
+      ),
     )
   }
 
@@ -212,7 +216,7 @@ export class PooledRequest extends PooledSlotRequest implements Expirable {
       this.#fail(
         httpError(
           'QUEUE_TIMEOUT',
-          `No container became free within ${this.#host.queueTimeout / 1000} s (--queue-timeout).`,
+          `no container had a free slot within ${this.#host.queueTimeout / 1000} s (--queue-timeout)`,
           { headers: [['Retry-After', RETRY_AFTER]] },
         ),
       )
@@ -235,10 +239,10 @@ export class PooledRequest extends PooledSlotRequest implements Expirable {
     this.#fail(
       httpError(
         'UPSTREAM_TIMEOUT',
-        `The container ${this.#member?.upstream.name} did not answer within ${this.#host.timeout / 1000} s (--timeout).`,
+        `${this.#member?.upstream.name} did not begin its response within ${this.#host.timeout / 1000} s (--timeout)`,
       ),
     )
-    attempt?.abort(new AbortError('DEADLINE', 'the response head did not come in time'))
+    attempt?.abort(new AbortError('DEADLINE', 'the response did not begin in time (--timeout)'))
   }
 
   /** The pool closes: a waiting request fails. A running one is left to its member. */
@@ -291,7 +295,7 @@ export class PooledRequest extends PooledSlotRequest implements Expirable {
   }
 
   readonly #start: StartResponse = (status, headers, excInfo) => {
-    if (this.#phase === 'over') throw new AbortError('DEADLINE', 'the request was given up before its response came')
+    if (this.#phase === 'over') throw new AbortError('DEADLINE', 'the request was aborted before its response began')
     this.#phase = 'begun'
     this.#use?.answered()
     this.deadline = Number.POSITIVE_INFINITY

@@ -5,7 +5,7 @@
 
 import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Environ } from '../protocol/contract/application.ts'
-import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
+import type { ClientView, WaitsFor } from '../protocol/contract/client-view.ts'
 import type { Context } from '../protocol/contract/context.ts'
 import type { AbortError } from '../protocol/contract/errors.ts'
 import type { ReplayableBody, SlotUser } from '../protocol/frames/caller.ts'
@@ -65,19 +65,19 @@ export abstract class PooledSlotRequest implements SlotRequest, SlotUser {
     return (this.#environ.gantry as Partial<Context>).client
   }
 
-  get behind(): Behind {
+  get waitsFor(): WaitsFor {
     // If the member is silent, drains, or was granted fewer slots, the end of this request frees no slot.
     if (this.#holds === undefined || !this.#holds.refills) return 'nothing'
-    const behind = this.client?.behind ?? 'nothing'
+    const waitsFor = this.client?.waitsFor ?? 'nothing'
     // The application has not read all bytes that it was given, so it does not wait for the client.
-    return behind === 'upload' && !this.#body.caughtUp ? 'nothing' : behind
+    return waitsFor === 'upload' && !this.#body.caughtUp ? 'nothing' : waitsFor
   }
 
-  moved(behind: Behind): number {
-    return (behind === 'upload' ? this.client?.delivered : this.client?.accepted) ?? 0
+  moved(direction: WaitsFor): number {
+    return (direction === 'upload' ? this.client?.delivered : this.client?.accepted) ?? 0
   }
 
-  endSlow(reason: AbortError): void {
-    this.client?.endSlow(reason)
+  abortSlow(reason: AbortError): void {
+    this.client?.abortSlow(reason)
   }
 }

@@ -4,19 +4,19 @@
  */
 
 import type { Share } from '../protocol/client/client-shares.ts'
-import type { Behind } from '../protocol/contract/client-view.ts'
+import type { WaitsFor } from '../protocol/contract/client-view.ts'
 import { AbortError } from '../protocol/contract/errors.ts'
 import { runIsolated } from '../protocol/contract/isolated.ts'
 import type { Clock, Timer } from '../protocol/net/clock.ts'
 import { debtOf, type Holder, victims } from './slow-clients.ts'
 
 /** A running request. */
-export interface Running {
+export interface WatchedRequest {
   readonly share: Share
-  readonly behind: Behind
+  readonly waitsFor: WaitsFor
   /** Bytes that the client has delivered (`upload`) or accepted (`download`) so far. */
-  moved(behind: Behind): number
-  endSlow(reason: AbortError): void
+  moved(direction: WaitsFor): number
+  abortSlow(reason: AbortError): void
   /** The measurement of this request; undefined at first. Only the watch sets it. */
   measured: Measurement | undefined
 }
@@ -24,7 +24,7 @@ export interface Running {
 /** What the watch needs from the owner of the slots. */
 export interface SlowWatchHost {
   /** The requests that hold the slots. */
-  readonly running: readonly Running[]
+  readonly running: readonly WatchedRequest[]
   /** How many requests of each client wait for a slot, as a new map that the caller may change. */
   waiting(): Map<Share, number>
   /** Whether no slot is free. */
@@ -62,15 +62,15 @@ const FRUITLESS_MAX = 8
 
 /** The measurements of one running request. */
 export class Measurement implements Holder {
-  readonly request: Running
+  readonly request: WatchedRequest
   debt = 0
   waited = 0
   moved = 0
   #round = -1
-  #behind: Behind = 'nothing'
+  #waitsFor: WaitsFor = 'nothing'
   #total = 0
 
-  constructor(request: Running) {
+  constructor(request: WatchedRequest) {
     this.request = request
   }
 
@@ -81,9 +81,9 @@ export class Measurement implements Holder {
   /** @param round within one round, measurements follow each other without a gap */
   update(round: number, elapsed: number, rate: number): void {
     const { request } = this
-    const { behind } = request
-    const total = behind === 'nothing' ? 0 : request.moved(behind)
-    if (round !== this.#round || behind === 'nothing' || behind !== this.#behind) {
+    const { waitsFor } = request
+    const total = waitsFor === 'nothing' ? 0 : request.moved(waitsFor)
+    if (round !== this.#round || waitsFor === 'nothing' || waitsFor !== this.#waitsFor) {
       this.debt = 0
       this.waited = 0
       this.moved = 0
@@ -94,13 +94,13 @@ export class Measurement implements Holder {
       this.moved += bytes
     }
     this.#round = round
-    this.#behind = behind
+    this.#waitsFor = waitsFor
     this.#total = total
   }
 
   reason({ rate, patience }: SlowWatchOptions): AbortError {
-    const did = this.#behind === 'upload' ? 'delivered' : 'accepted'
-    const what = this.#behind === 'upload' ? 'its request' : 'its response'
+    const did = this.#waitsFor === 'upload' ? 'delivered' : 'accepted'
+    const what = this.#waitsFor === 'upload' ? 'its request' : 'its response'
     const { waited, moved } = this
     const message = `slow client: ${did} ${moved} bytes of ${what} in ${(waited / 1000).toFixed(1)} s while other requests waited for its slot (--slow-client-rate ${rate}, --slow-client-patience ${patience / 1000}s)`
     return new AbortError('SLOW_CLIENT', message)
@@ -159,7 +159,7 @@ export class SlowWatch {
     const chosen = victims(holders, waiting, { patience: this.#options.patience, freed: this.#host.freed })
     if (chosen.length === 0) return 0
     this.#host.aborting(chosen.length)
-    for (const measurement of chosen) measurement.request.endSlow(measurement.reason(this.#options))
+    for (const measurement of chosen) measurement.request.abortSlow(measurement.reason(this.#options))
     return chosen.length
   }
 

@@ -70,7 +70,7 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
   }
 
   expire(): void {
-    const message = `the container sent nothing for ${this.#timeout / 1000} s in mid-response`
+    const message = `the container sent nothing for ${this.#timeout / 1000} s during its response (--idle-timeout)`
     const reject = this.#reject
     this.#arrived(true)
     this.#attempt.abort(new AbortError('DEADLINE', message))
@@ -88,5 +88,5 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
 export function reasonOf(error: unknown): unknown {
   if (!isFailure(error) || error instanceof HttpError) return error
   if (error.code === 'ABORTED') return error.cause ?? error
-  return httpError('UPSTREAM_LOST', `The container failed in mid-response: ${error.message}`, { cause: error })
+  return httpError('UPSTREAM_LOST', `the container failed during its response: ${error.message}`, { cause: error })
 }

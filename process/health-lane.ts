@@ -19,7 +19,7 @@ import { fitsInReserve } from '../protocol/net/descriptors.ts'
 import { listen } from '../protocol/net/listen.ts'
 
 /** Whether requests can be served now, and the numbers behind that decision. */
-export interface Readiness {
+export interface ReadinessReport {
   readonly ready: boolean
   readonly [fact: string]: boolean | number | string
 }
@@ -36,7 +36,7 @@ interface HealthOptions {
   /** Permissions of a Unix socket. */
   readonly mode?: number | undefined
   /** Called for each `/ready`. An answer also shows that the event loop is not blocked. */
-  readonly readiness: () => Readiness
+  readonly readiness: () => ReadinessReport
 }
 
 /** The timeouts of a probe's connection, ms: a probe sends its few bytes immediately. */
@@ -49,7 +49,7 @@ const PATIENCE = 5_000
 const PROBES = 32
 
 /** `/live` and `/ready`, as an application. */
-function healthApplication(readiness: () => Readiness): Application {
+function healthApplication(readiness: () => ReadinessReport): Application {
   const missing = statusPage(404)
   return (environ, startResponse) => {
     const report = reportOn(environ.PATH_INFO, readiness)
@@ -63,7 +63,7 @@ function healthApplication(readiness: () => Readiness): Application {
   }
 }
 
-function reportOn(path: string, readiness: () => Readiness): [good: boolean, facts: object] | undefined {
+function reportOn(path: string, readiness: () => ReadinessReport): [good: boolean, facts: object] | undefined {
   if (path === '/live') return [true, { live: true }]
   if (path !== '/ready') return undefined
   const facts = readiness()
@@ -103,7 +103,8 @@ export async function serveHealth(address: UnixAddress | TcpAddress, options: He
     address: listener.address,
     close: () => {
       void listener.close()
-      for (const connection of [...connections]) connection.abort(new AbortError('DRAIN_TIMEOUT', 'the server stops'))
+      for (const connection of [...connections])
+        connection.abort(new AbortError('DRAIN_TIMEOUT', 'the health server stops'))
     },
   }
 }

@@ -27,7 +27,7 @@ import { onUncaught } from './uncaught.ts'
 import { collectYoungGeneration } from './young-collection.ts'
 
 /** A server that has started. */
-export interface Running {
+export interface RunningServer {
   /** The addresses on which it listens, with the ports that the system chose. */
   readonly addresses: readonly Address[]
   /** Whether the process exits when its event loop is empty. Default: false, it runs until a signal. */
@@ -181,7 +181,7 @@ export function describeFailure(error: unknown): string {
 export async function run(
   name: string,
   options: RunOptions,
-  start: (environment: ServeEnvironment) => Promise<Running>,
+  start: (environment: ServeEnvironment) => Promise<RunningServer>,
   warnings: readonly string[] = [],
   supervised: boolean = false,
 ): Promise<void> {
@@ -253,7 +253,7 @@ export async function run(
   let draining = false
   let hasStarted = false
   let keepAlive: KeepAlive | undefined
-  const started = Promise.withResolvers<Running | undefined>()
+  const started = Promise.withResolvers<RunningServer | undefined>()
   // Without this, nothing would report an application that never finishes loading.
   const began = systemClock.now()
   const slow = setInterval(() => {

@@ -10,7 +10,7 @@ import { announceClient } from '../middleware/forwarded.ts'
 import { Pool } from '../pool/pool.ts'
 import { warnOfOtherVersions } from '../process/copies.ts'
 import { Drain, type DrainOptions } from '../process/drain.ts'
-import { type HealthLane, type Readiness, serveHealth } from '../process/health-lane.ts'
+import { type HealthLane, type ReadinessReport, serveHealth } from '../process/health-lane.ts'
 import { lastEvents } from '../process/last-events.ts'
 import { loadMiddleware } from '../process/modules/load-middleware.ts'
 import type { Application, Middleware } from '../protocol/contract/application.ts'
@@ -221,7 +221,7 @@ function proxyIdentity({ workers, workerOf }: ProxyOptions): { id: string; worke
 }
 
 /** The answer to `/ready`. A full container works, so it counts. */
-function readinessOf(pool: Pool, draining: boolean): Readiness {
+function readinessOf(pool: Pool, draining: boolean): ReadinessReport {
   const containers = pool.count('ready') + pool.count('full')
   return { ready: containers > 0 && !draining, containers, queued: pool.queued, draining }
 }
@@ -265,7 +265,7 @@ function checkSecrets(options: ProxyOptions, token: Token | undefined): void {
       throw new OptionError(
         'MISSING_OPTION',
         label,
-        `${label} ${printAddress(address)} is on another host, where containers and proxies must prove a shared secret: give --token-file FILE, or set GANTRY_TOKEN in the environment`,
+        `${label} ${printAddress(address)} is reachable over the network, so containers must be authenticated: set --token-file FILE, or GANTRY_TOKEN in the environment`,
       )
     }
   }

@@ -9,6 +9,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { commands } from '../cli/commands.ts'
+import { errorsPage } from '../protocol/contract/error-codes/page.ts'
 import { contractPage } from '../protocol/contract/lint/page.ts'
 import { renderMarkdown } from '../protocol/options/options-help.ts'
 import { apiReference } from './api-reference.ts'
@@ -54,12 +55,13 @@ function build(directory: string): void {
 
 /**
  * Writes the pages that are generated: `options.md` from the option tables, `contract.md` from the rules of lint,
- * `api/` from the docblocks.
+ * `errors.md` from the error codes, `api/` from the docblocks.
  */
 function writeDocs(): void {
   const docs = join(root, 'docs')
   writeFileSync(join(docs, 'options.md'), optionsPage())
   writeFileSync(join(docs, 'contract.md'), contractPage())
+  writeFileSync(join(docs, 'errors.md'), errorsPage())
   const { pages, undocumented } = apiReference()
   rmSync(join(docs, 'api'), { recursive: true, force: true })
   mkdirSync(join(docs, 'api'))

@@ -1,4 +1,4 @@
-/** The package as its users get it: packed, installed into an empty folder, run and imported from there. */
+/** The package as users get it: packed, installed into an empty folder, run and imported from there. */
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -16,7 +16,7 @@ let missing = ''
 let finish = (): void => {}
 let finished: Promise<void> = Promise.resolve()
 
-/** npm's own variables of the surrounding run (its prefix, its package) must not steer the one in the empty folder. */
+/** npm's variables of the surrounding run (its prefix, its package) must not reach the npm in the empty folder. */
 function npm(argv: string[], cwd: string): void {
   const env = Object.entries(process.env).filter(
     ([name]) => !/^npm_(?!config_(registry|cafile|userconfig|globalconfig|cache))/i.test(name),
@@ -32,7 +32,7 @@ before(async () => {
     try {
       const dist = join(directory, 'build')
       mkdirSync(dist)
-      // Built apart, so that a dist/ that someone is using stays as it is.
+      // Built in a separate folder, so that an existing dist/ is not changed.
       execFileSync(process.execPath, [repositoryFile('scripts/build.ts'), '--out', dist], {
         stdio: ['ignore', 'ignore', 'pipe'],
       })
@@ -66,7 +66,7 @@ test('the packed command runs', (context) => {
   if (missing) return context.skip(missing)
   const command = join(installed, 'node_modules', '.bin', 'gantry')
   assert.notEqual(statSync(command).mode & 0o111, 0)
-  // The way that npm's shim runs it, on the Node of these tests.
+  // As npm's shim runs the command, on the Node of these tests.
   const run = spawnSync(process.execPath, [command, '--version'], { encoding: 'utf8' })
   assert.deepEqual([run.status, run.stdout, run.stderr], [0, `${version}\n`, ''])
 })

@@ -21,7 +21,7 @@ import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import type { ChildServers } from './child-servers.ts'
 import type { HostedApplication, InterfaceName } from './hosted-application.ts'
 import type { ListenTakeover } from './listen-takeover.ts'
-import { expectedOf, recognise, UnsupportedExport } from './recognise.ts'
+import { expectedOf, isObject, recognise, UnsupportedExport } from './recognise.ts'
 
 export { LoadError, type LoadErrorCode, parseSpecifier, syntaxErrorPlace } from '../../process/modules/load-module.ts'
 
@@ -275,8 +275,4 @@ function throwUncaught(error: unknown): void {
   process.nextTick(() => {
     throw error instanceof LoadError && error.code === 'THREW' ? error.cause : error
   })
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
 }

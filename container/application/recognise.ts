@@ -191,7 +191,7 @@ function isFunction(one: unknown): boolean {
   return typeof one === 'function'
 }
 
-function isObject(one: unknown): boolean {
+export function isObject(one: unknown): one is object {
   return typeof one === 'object' && one !== null
 }
 

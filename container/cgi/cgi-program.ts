@@ -57,7 +57,7 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
     )
   }
   process.on('uncaughtException', (error) => run.failed(error))
-  process.on('SIGTERM', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the web server ends the program')))
+  process.on('SIGTERM', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the web server stopped the program')))
   process.on('SIGINT', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the program was interrupted')))
   process.on('beforeExit', () => run.idle())
   // Set before the module is loaded: a web server may stop a program whose module hangs.
@@ -258,7 +258,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   upgrade(): never {
-    throw localError('NO_UPGRADE', 'a CGI program has no connection to hand over')
+    throw localError('NO_UPGRADE', 'a CGI program cannot upgrade its connection')
   }
 
   /**
@@ -291,7 +291,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     this.#exitSoon()
     const isClosed = error.code === 'EPIPE' || error.code === 'ECONNRESET'
     this.#abortExchange(
-      new AbortError('CLIENT_GONE', isClosed ? 'the client has gone' : error.message, { cause: error }),
+      new AbortError('CLIENT_GONE', isClosed ? 'the client disconnected' : error.message, { cause: error }),
     )
     this.#endIfDone()
   }

@@ -140,7 +140,10 @@ class CgiApplication {
   async #head(run: CgiProcess, signal: AbortSignal): Promise<{ head: CgiHead; rest: Uint8Array }> {
     const reader = new CgiHeadReader(this.#options.headLimit)
     const timedOut = (): Error =>
-      httpError('CGI_TIMEOUT', `${this.#path} gave no response head within ${this.#headTimeout} ms`)
+      httpError(
+        'CGI_TIMEOUT',
+        `the CGI program ${this.#path} wrote no response head within ${this.#headTimeout} ms (headTimeout)`,
+      )
     for (;;) {
       const chunk = await run.output.next(this.#headTimeout, run.lastActivity, timedOut, signal)
       if (chunk === null) {
@@ -174,7 +177,10 @@ class CgiApplication {
     const timedOut = (): Error => {
       // The program has had its time: it gets no grace period.
       void run.kill()
-      return httpError('CGI_TIMEOUT', `${path} wrote nothing for ${timeout} ms in its response`)
+      return httpError(
+        'CGI_TIMEOUT',
+        `the CGI program ${path} wrote nothing for ${timeout} ms during its response (idleTimeout)`,
+      )
     }
     async function* chunks(): AsyncGenerator<Uint8Array> {
       for (let chunk: Uint8Array | null = rest; ; ) {
@@ -188,10 +194,10 @@ class CgiApplication {
       // Only the exit code shows whether the response is complete. A program that we killed had ended its response
       // before.
       if (exit.killed ? signal.aborted : exit.code !== 0) {
-        throw httpError('CGI_EXIT', `${path} ended badly within its response (${describeExit(exit)})`)
+        throw httpError('CGI_EXIT', `the CGI program ${path} failed during its response (${describeExit(exit)})`)
       }
       if (left > 0 && left !== Number.POSITIVE_INFINITY) {
-        throw httpError('CGI_SHORT', `${path} ended ${left} bytes before its Content-Length`)
+        throw httpError('CGI_SHORT', `the CGI program ${path} wrote ${left} bytes fewer than its Content-Length`)
       }
     }
     let closing: Promise<void> | undefined
@@ -211,7 +217,8 @@ class CgiApplication {
       return []
     }
     const count = (this.#redirects.get(environ.gantry) ?? 0) + 1
-    if (count > REDIRECTS) throw httpError('CGI_LOOP', `${this.#path} was redirected to itself ${count} times`)
+    if (count > REDIRECTS)
+      throw httpError('CGI_LOOP', `the CGI program ${this.#path} redirected to itself ${count} times`)
     this.#redirects.set(environ.gantry, count)
     const [, path, query] = /^([^?#]*)(?:\?([^#]*))?/.exec(target)!
     const next: Environ = { ...environ, 'wsgi.input': new RequestInput(null) }
@@ -246,7 +253,7 @@ class CgiApplication {
       if (isUtf8(bytes) && !value.includes('\0')) env[name] = bytes.toString()
       // The program can do without a header. But the request line must not change.
       else if (!name.startsWith('HTTP_')) {
-        throw httpError('CGI_BYTES', `${name} is not valid UTF-8 and cannot be given to a CGI program`)
+        throw httpError('CGI_BYTES', `the variable ${name} is not valid UTF-8; an environment cannot hold it`)
       }
     }
     return Object.assign(env, variables)
@@ -270,7 +277,10 @@ function toLatin1(text: string): string {
 function decoded(path: string): string {
   return path.replace(/%(?:([0-9A-Fa-f]{2})|)/g, (sequence: string, hex: string | undefined) => {
     if (hex === undefined || hex === '00') {
-      throw httpError('CGI_HEAD', `the program's Location holds ${JSON.stringify(sequence)}, which is no escape`)
+      throw httpError(
+        'CGI_HEAD',
+        `the Location of the program contains an invalid percent escape: ${JSON.stringify(sequence)}`,
+      )
     }
     return String.fromCharCode(Number.parseInt(hex, 16))
   })

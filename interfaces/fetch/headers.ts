@@ -8,7 +8,7 @@ export function headersFrom(environ: Environ): Headers {
   try {
     return new Headers(environ.gantry.rawHeaders as [string, string][])
   } catch (error) {
-    throw httpError('BAD_HEADER', 'a field of the request cannot be in Headers', { cause: error })
+    throw httpError('BAD_HEADER', 'the class Headers does not accept a header field of the request', { cause: error })
   }
 }
 

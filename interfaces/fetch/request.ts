@@ -29,7 +29,7 @@ export function requestFrom(environ: Environ): Request {
     return lightRequest(environ, url, method, bodyless, realRequest) ?? realRequest(environ, url, method, bodyless)
   }
   if (FORBIDDEN_METHODS.has(method.toUpperCase())) {
-    throw httpError('METHOD', `${method} cannot be a fetch Request's method`)
+    throw httpError('METHOD', `a fetch Request cannot have the method ${method}`)
   }
   return realRequest(environ, url, method, !hasBody(environ, environ['wsgi.input']))
 }
@@ -84,7 +84,7 @@ function originOf(environ: Environ): string {
 function newOrigin(url: string, authority: string): string {
   // A Host such as `a@b` or `a/b` would change the path or add a user; a comma shows that two Host fields were joined.
   if (!/^[^\s,/?#@\\]+$/.test(authority) || !URL.canParse(url)) {
-    throw httpError('BAD_HOST', `no URL can be made of Host ${JSON.stringify(authority)}`)
+    throw httpError('BAD_HOST', `the Host field is not a host: ${JSON.stringify(authority)}`)
   }
   return new URL(url).origin
 }

@@ -48,7 +48,7 @@ export class NodeBodySource implements InputSource {
       return
     }
     if (req.destroyed) {
-      this.#fail(new AbortError('CLIENT_GONE', 'the client has gone'))
+      this.#fail(new AbortError('CLIENT_GONE', 'the client disconnected'))
       return
     }
     const { expect } = req.headers

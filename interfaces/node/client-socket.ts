@@ -188,7 +188,7 @@ export abstract class ClientSocket extends LazyDuplex {
 
   /** As after a reset, bytes that were written are not delivered. */
   resetAndDestroy(): this {
-    if (!this.destroyed) this.fail(new AbortError('APPLICATION', 'the listener reset its connection'))
+    if (!this.destroyed) this.fail(new AbortError('APPLICATION', 'the listener reset the socket of the request'))
     return this
   }
 

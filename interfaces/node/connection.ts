@@ -157,7 +157,7 @@ export class NodeConnection extends ClientSocket implements BodyQueueHost {
     if (!this.response?.started && !this.#raw) {
       this.#failure ??= httpError(
         'SOCKET_ERROR',
-        `the listener's socket emitted an error: ${error instanceof Error ? error.message : shown(error)}`,
+        `the socket of the request emitted an error: ${error instanceof Error ? error.message : shown(error)}`,
         {
           cause: error,
         },
@@ -252,5 +252,9 @@ export class NodeConnection extends ClientSocket implements BodyQueueHost {
 /** The error for the exchange: errors with their own status or reason are kept. */
 function reason(error: Error | null): Error {
   if (error instanceof HttpError || error instanceof AbortError) return error
-  return new AbortError('APPLICATION', 'the listener destroyed its connection', error ? { cause: error } : undefined)
+  return new AbortError(
+    'APPLICATION',
+    'the listener destroyed the socket of the request',
+    error ? { cause: error } : undefined,
+  )
 }

@@ -65,7 +65,10 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
     const { server } = this
     if (server.timeout > 0) setIdleTimeout(server, req)
     if (server.emit(eventFor(req, server), req, res)) return
-    throw httpError('NO_LISTENER', "the server has no 'request' listener")
+    throw httpError(
+      'NO_LISTENER',
+      "the http.Server of the application has no 'request' listener; give createServer() one",
+    )
   }
 
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {

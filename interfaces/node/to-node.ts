@@ -94,7 +94,7 @@ export function toNode(application: Application, options: ToNodeOptions = {}): A
     sink.onDrain = resume
     // One handler for every end: a complete response is finished before, and aborting it has no effect.
     res.once('close', () => {
-      const disconnected = new AbortError('CLIENT_GONE', 'the client has gone')
+      const disconnected = new AbortError('CLIENT_GONE', 'the client disconnected')
       exchange.abort(disconnected)
       source.abort(disconnected)
     })

@@ -168,7 +168,8 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       else this.#peer.end(() => callback())
       return
     }
-    if (!this.#answer.end()) this.fail(new AbortError('APPLICATION', 'the listener sent no complete response'))
+    if (!this.#answer.end())
+      this.fail(new AbortError('APPLICATION', 'the listener ended the socket before the response was complete'))
     callback()
   }
 
@@ -205,7 +206,7 @@ function reason(error: Error | null): Error {
   if (error instanceof HttpError || error instanceof AbortError || error instanceof LocalProtocolError) return error
   return new AbortError(
     'APPLICATION',
-    'the listener destroyed the upgrade before it was answered',
+    'the listener destroyed the socket of the upgrade before it responded',
     error ? { cause: error } : undefined,
   )
 }

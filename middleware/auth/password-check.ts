@@ -60,7 +60,7 @@ export class PasswordCheck {
       const dropped = this.#queue.add(client, waiting)
       dropped?.signal.removeEventListener('abort', dropped.onAbort)
       dropped?.reject(
-        httpError('TOO_MANY_LOGINS', `more than ${WAITING_MAX} passwords wait to be checked`, {
+        httpError('TOO_MANY_LOGINS', `${WAITING_MAX} passwords wait to be checked already`, {
           headers: [['Retry-After', '5']],
         }),
       )

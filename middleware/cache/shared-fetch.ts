@@ -207,7 +207,7 @@ export class SharedFetch implements ResponseSink {
     if (this.#continuesForStore) {
       this.#startTimer()
       this.#exchange.resume()
-    } else this.#stop(reason ?? new AbortError('CLIENT_GONE', 'nobody waits for the response any more'))
+    } else this.#stop(reason ?? new AbortError('CLIENT_GONE', 'no client waits for the response'))
   }
 
   /** Lets the fetch complete and store its response, even without readers. */
@@ -382,7 +382,9 @@ export class SharedFetch implements ResponseSink {
       this.#timer = undefined
       if (this.plan.gantry.draining) this.#stop(new AbortError('DRAIN_TIMEOUT', 'the process drains'))
       else if (this.#host.clock.now() >= this.#deadline) {
-        this.#stop(new AbortError('DEADLINE', 'a request of the cache took too long'))
+        this.#stop(
+          new AbortError('DEADLINE', 'the application did not complete a background request of the cache in time'),
+        )
       } else this.#startTimer()
     })
   }

@@ -78,14 +78,14 @@ export function errorPage(options: ErrorPageOptions = {}): Middleware {
     new ErrorPageResponse({ pages, replace, log }, environ, startResponse).run(application)
 }
 
-interface Shared {
+interface ErrorPageSettings {
   readonly pages: CustomPages
   readonly replace: boolean
   readonly log: Pick<Logger, 'debug' | 'warn' | 'error'> | undefined
 }
 
 class ErrorPageResponse {
-  readonly #shared: Shared
+  readonly #shared: ErrorPageSettings
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   /** The request before inner middleware edits its environ. */
@@ -104,7 +104,7 @@ class ErrorPageResponse {
   #closing: Promise<void> | undefined
   #closed = false
 
-  constructor(shared: Shared, environ: Environ, startResponse: StartResponse) {
+  constructor(shared: ErrorPageSettings, environ: Environ, startResponse: StartResponse) {
     this.#shared = shared
     this.#environ = environ
     this.#startResponse = startResponse

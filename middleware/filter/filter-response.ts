@@ -84,10 +84,13 @@ class FilteredResponse {
     const hasExcInfo = excInfo !== undefined && excInfo !== null
     // After the body was closed, bytes of a replacement may be on their way: this head must not precede them.
     if (state.bodies.own.closed) {
-      throw localError('START_AFTER_END', `startResponse (${shown(status)}) after the body was closed`)
+      throw localError('START_AFTER_END', `startResponse was called (${shown(status)}) after the body was closed`)
     }
     if (state.isDecided && !hasExcInfo) {
-      throw localError('START_TWICE', `startResponse was called a second time (${shown(status)}) without excInfo`)
+      throw localError(
+        'START_TWICE',
+        `startResponse was called a second time (${shown(status)}) without excInfo; give the error as third argument`,
+      )
     }
     if (hasExcInfo && state.hasBytes) {
       state.active.fail(excInfo)
@@ -155,7 +158,7 @@ class FilteredResponse {
     if (state.isPassedOn) return state.write!(chunk)
     state.active.check()
     if (state.isOver || state.isClosed) {
-      throw localError('WRITE_AFTER_END', 'write() after the end of the response')
+      throw localError('WRITE_AFTER_END', 'write() was called after the end of the response')
     }
     checkChunk(chunk)
     state.hasBytes = true

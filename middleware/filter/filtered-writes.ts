@@ -21,7 +21,7 @@ export class FilteredWrites {
     if (before && (this.#bytes += size) > WRITE_OVERRUN) {
       throw localError(
         'WRITE_OVERRUN',
-        `write() was called with ${this.#bytes} bytes while one was pending: await what it returns`,
+        `write() was called with ${this.#bytes} bytes while another write was pending; await the promise that it returns`,
       )
     }
     const done = (before ? before.then(run) : run()).then(() => {

@@ -69,11 +69,13 @@ export class XsltEngine {
         return
       }
       const dropped = this.#queue.add(client, waiting)
-      dropped?.reject(new XsltError('XSLT_BUSY', `${this.#queue.size} documents wait for the stylesheet already`))
+      dropped?.reject(
+        new XsltError('XSLT_BUSY', `${this.#queue.size} documents wait for the stylesheet already (maxQueue)`),
+      )
       // A transformation in progress is not stopped: a new thread would cost more than the rest of most documents.
       const onAbort = (): void => {
         if (!this.#queue.delete(client, waiting)) return
-        reject(new XsltError('XSLT_CANCELLED', 'the request was over before its turn'))
+        reject(new XsltError('XSLT_CANCELLED', 'the request ended before its document was transformed'))
       }
       signal.addEventListener('abort', onAbort, { once: true })
     })
@@ -95,7 +97,7 @@ export class XsltEngine {
       const worker = this.#worker
       this.#worker = undefined
       void worker?.terminate()
-      this.#end(new XsltError('XSLT_TIMEOUT', `the stylesheet took more than ${timeout} ms`))
+      this.#end(new XsltError('XSLT_TIMEOUT', `the stylesheet took more than ${timeout} ms (timeout)`))
     })
     this.#worker.postMessage(waiting.job)
   }

@@ -152,7 +152,7 @@ function locate(module: string, directory: string): string {
     if ((error as NodeJS.ErrnoException).code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
       throw new LoadError(
         'NO_MODULE',
-        `${module} cannot be loaded by its name: ${messageOf(error)}; give its file's path`,
+        `${module} cannot be loaded by its name: ${messageOf(error)}; use the path of its file`,
       )
     }
     throw new LoadError(
@@ -248,12 +248,12 @@ function explain(error: unknown, shown: string, file: string): LoadError {
     case 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING':
       return fail(
         'TYPES',
-        `${shown} cannot be loaded: Node strips no types from TypeScript under node_modules; give a compiled .js file (${message})`,
+        `${shown} cannot be loaded: Node does not strip types under node_modules; use a compiled .js file (${message})`,
       )
     case 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX':
       return fail(
         'TYPES',
-        `${place ?? shown}: Node only strips types, and this is TypeScript that must be compiled: ${message.trim()}`,
+        `${place ?? shown}: this TypeScript must be compiled, since Node only strips types: ${message.trim()}`,
       )
     case 'ERR_INVALID_TYPESCRIPT_SYNTAX':
       return fail('SYNTAX', `${place ?? shown}: ${message.trim()}`)

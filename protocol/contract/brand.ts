@@ -30,11 +30,11 @@ export function brand(type: Class, name: string): void {
 
 const COPIES = Symbol.for('gantry.copies')
 
-interface Shared {
+interface GlobalWithCopies {
   [COPIES]?: Set<string>
 }
 
-const shared = globalThis as Shared
+const shared = globalThis as GlobalWithCopies
 if (!shared[COPIES]) Object.defineProperty(shared, COPIES, { value: new Set() })
 
 /** The folders from which the copies of this file were loaded, in loading order. All copies share the list. */

@@ -9,11 +9,11 @@ import type { AbortError } from './errors.ts'
  * What the request waits for: bytes of its body that the application wants to read (`upload`), or room for response
  * bytes that are ready (`download`). `nothing`: the request does not wait for its client.
  */
-export type Behind = 'nothing' | 'upload' | 'download'
+export type WaitsFor = 'nothing' | 'upload' | 'download'
 
 /** The client of one request. */
 export interface ClientView {
-  readonly behind: Behind
+  readonly waitsFor: WaitsFor
   /** Bytes that the client has delivered so far on its connection. */
   readonly delivered: number
   /** Bytes that the operating system has accepted for the client so far on its connection. */
@@ -25,5 +25,5 @@ export interface ClientView {
   /** Calls back each time that more of the body or its end has arrived; undefined stops that. */
   onArrival(callback: (() => void) | undefined): void
   /** Ends the request: 408 if its response has not begun, else the connection is reset. The reason is logged. */
-  endSlow(reason: AbortError): void
+  abortSlow(reason: AbortError): void
 }

@@ -122,7 +122,7 @@ export class Context implements RequestContext {
   }
 
   upgrade(): Duplex {
-    if (!this.#control) throw localError('NO_EXCHANGE', 'upgrade() outside of a request')
+    if (!this.#control) throw localError('NO_EXCHANGE', 'upgrade() was called on a context that belongs to no request')
     return this.#control.upgrade()
   }
 

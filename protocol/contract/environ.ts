@@ -139,7 +139,7 @@ function pathOf(target: string, method: string): string {
   if (target.charCodeAt(0) === 0x2f) return target
   if (target === '*') return ''
   const scheme = target.indexOf('://')
-  if (scheme === -1) throw peerError('BAD_TARGET', `the request target is not a path: ${target}`)
+  if (scheme === -1) throw peerError('BAD_TARGET', `the request target is neither a path nor a URL: ${target}`)
   const authority = scheme + 3
   const at = target.slice(authority).search(/[/?]/)
   if (at === -1) return method === 'OPTIONS' ? '' : '/'
@@ -152,7 +152,10 @@ function decodePath(path: string): string {
   if (!path.includes('%')) return path
   return path.replace(/%(?:([0-9A-Fa-f]{2})|[\s\S]?)/g, (sequence: string, hex: string | undefined) => {
     if (hex === undefined || hex === '00') {
-      throw peerError('BAD_ESCAPE', `the path holds an invalid percent escape: ${JSON.stringify(sequence)}`)
+      throw peerError(
+        'BAD_ESCAPE',
+        `the path contains an invalid percent escape: ${JSON.stringify(sequence)}; write a literal % as %25`,
+      )
     }
     return String.fromCharCode(Number.parseInt(hex, 16))
   })
@@ -212,7 +215,7 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
 /** Sets a variable that a peer sent. Refuses a variable that only this process may set. */
 export function setVariable(environ: Environ, name: string, value: string): void {
   if (isReservedVariable(name)) {
-    throw peerError('RESERVED_VARIABLE', `a peer may not set ${name}`)
+    throw peerError('RESERVED_VARIABLE', `the peer sent the variable ${name}, which only this process may set`)
   }
   environ[name] = value
 }

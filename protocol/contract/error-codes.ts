@@ -10,7 +10,7 @@ import { frameCodes, reachCodes } from './error-codes/link-codes.ts'
 import { faultCodes, limitCodes, malformedCodes, overloadCodes, upstreamCodes } from './error-codes/request-codes.ts'
 import { listenCodes, logCodes, moduleCodes, optionCodes, processCodes } from './error-codes/start-codes.ts'
 
-interface CodeRow {
+export interface CodeRow {
   /** The HTTP status of the response, if none has begun. */
   readonly status?: number
   /** What happened: a sentence. */
@@ -40,9 +40,10 @@ export type PeerCode =
   | keyof typeof frameCodes
   | 'DETACHED'
   | 'CLOSED'
+  | 'NOT_UPGRADE'
 
 /** A code of a `LocalProtocolError`: code on this side made a mistake. */
-export type LocalCode = keyof typeof applicationCodes | keyof typeof stateCodes
+export type LocalCode = keyof typeof applicationCodes | keyof typeof stateCodes | 'GOAWAY'
 
 /** A code of a log line or an error that is not one of the classes of `errors.ts`. */
 export type OtherCode =
@@ -52,7 +53,7 @@ export type OtherCode =
   | keyof typeof logCodes
   | keyof typeof applicationCodes
 
-type CodeSubject =
+export type CodeSubject =
   | 'malformed'
   | 'limit'
   | 'overload'

@@ -220,7 +220,7 @@ export class Exchange implements ContextControl {
     if (this.#response.code !== 101 || this.#response.responded || this.#finished) {
       throw localError(
         'NO_UPGRADE',
-        "upgrade() was called at the wrong time: call it once, after startResponse('101 …') and before the head is sent",
+        "upgrade() was called at the wrong time; call it once, after startResponse('101 …') and before the head is sent",
       )
     }
     const protocol = this.#response.switch()
@@ -248,7 +248,10 @@ export class Exchange implements ContextControl {
     if (this.#aborted) throw this.#aborted
     if (excInfo === undefined || excInfo === null) {
       if (this.#response.started) {
-        throw localError('START_TWICE', `startResponse was called a second time (${shown(status)}) without excInfo`)
+        throw localError(
+          'START_TWICE',
+          `startResponse was called a second time (${shown(status)}) without excInfo; give the error as third argument`,
+        )
       }
     } else if (this.#response.responded) {
       // PEP 3333: throw again, so that the application stops. The client must see that the response is incomplete.
@@ -267,7 +270,7 @@ export class Exchange implements ContextControl {
     try {
       if (this.#aborted) throw this.#aborted
       if (this.#body.closed) {
-        throw localError('WRITE_AFTER_END', 'write() after the end of the response')
+        throw localError('WRITE_AFTER_END', 'write() was called after the end of the response')
       }
       checkChunk(chunk)
       if (this.#response.full && (this.#overrun += chunk.length) > WRITE_OVERRUN) {
@@ -460,7 +463,7 @@ export class Exchange implements ContextControl {
           : 'the application failed after its head was sent; the response was aborted',
       )
       if (this.#finished) return
-      const aborted = new AbortError('APPLICATION', 'the application failed in mid-response', { cause: error })
+      const aborted = new AbortError('APPLICATION', 'the application failed during its response', { cause: error })
       this.#sink.abort(aborted)
       this.#abort(aborted)
       return

@@ -25,7 +25,7 @@ const EMPTY: Uint8Array = new Uint8Array(0)
 const CHUNK = 64 * 1024
 const LF = 0x0a
 
-interface Waiter {
+interface PendingRead {
   resolve(): void
   reject(error: Error): void
 }
@@ -43,7 +43,7 @@ export class RequestInput implements Input {
   #buffered = 0
   #ended: boolean
   #failure: Error | undefined
-  #waiter: Waiter | undefined
+  #waiter: PendingRead | undefined
   #more: { more(): void } | undefined
   #reading = false
   #requested = false
@@ -96,7 +96,7 @@ export class RequestInput implements Input {
 
   /** Adds bytes without copying them. Does nothing if the input has failed. */
   push(chunk: Uint8Array): void {
-    if (this.#ended) throw localError('INPUT_ENDED', 'push() after the end of the input')
+    if (this.#ended) throw localError('INPUT_ENDED', 'push() was called after the end of the input')
     if (this.#failure || chunk.length === 0) return
     this.#chunks.push(chunk)
     this.#buffered += chunk.length

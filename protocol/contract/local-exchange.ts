@@ -50,7 +50,7 @@ export class LocalExchange {
 
   /** Aborts the request as a client's disconnect does. Has no effect on a complete response. */
   disconnect(cause?: unknown): void {
-    const error = new AbortError('CLIENT_GONE', 'the client has gone', cause === undefined ? undefined : { cause })
+    const error = new AbortError('CLIENT_GONE', 'the client disconnected', cause === undefined ? undefined : { cause })
     this.#exchange.abort(error)
     if (!this.#upload.input.ended) this.#upload.input.fail(error)
     this.#upload.stop()

@@ -260,6 +260,6 @@ export function notStarted(): LocalProtocolError {
 function tooShort(sent: number, declared: number): LocalProtocolError {
   return localError(
     'BODY_TOO_SHORT',
-    `the application's body ended after ${sent} bytes of the ${declared} that its Content-Length declares`,
+    `the body of the application ended after ${sent} bytes; its Content-Length is ${declared}`,
   )
 }

@@ -3,6 +3,7 @@
  * chunk is requested only when the application reads.
  */
 
+import { asBuffer } from './as-buffer.ts'
 import { httpError } from './coded-errors.ts'
 import { type InputSource, RequestInput } from './input.ts'
 
@@ -90,12 +91,12 @@ export class Upload implements InputSource {
       return
     }
     // A Buffer, as from a gateway: applications call `toString()` on the bytes.
-    this.input.push(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
+    this.input.push(asBuffer(chunk))
     this.#pump()
   }
 
   #mismatch(how: string): void {
-    this.input.fail(httpError('BODY_LENGTH', `the request's body is ${how} its Content-Length says`))
+    this.input.fail(httpError('BODY_LENGTH', `the request body is ${how} its Content-Length`))
   }
 }
 

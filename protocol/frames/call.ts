@@ -15,7 +15,7 @@ import type { RequestFields } from './codec/head.ts'
 import type { FrameStream } from './codec/stream.ts'
 import { StreamDuplex } from './duplex.ts'
 import type { Link } from './link.ts'
-import type { Attempt, ReplayableBody } from './replayable-body.ts'
+import type { ReplayableBody, SendAttempt } from './replayable-body.ts'
 import { ResponseBody, type ResponseBodySource } from './response-body.ts'
 
 /** The call's view of its `Caller`. */
@@ -38,7 +38,7 @@ export interface SlotUser {
 const EMPTY: Uint8Array = new Uint8Array(0)
 const EXPECT = /^100-continue$/i
 
-export class FrameCall implements Attempt, ResponseBodySource {
+export class FrameCall implements SendAttempt, ResponseBodySource {
   readonly promise: Promise<Body>
   readonly #owner: CallOwner
   readonly #environ: Environ
@@ -159,7 +159,7 @@ export class FrameCall implements Attempt, ResponseBodySource {
     this.#fail(this.#error('GOAWAY', `the container drains and did not accept the request: ${text}`, 'no'))
   }
 
-  // ---- Attempt and ResponseBodySource -------------------------------------------------------------------------------
+  // ---- SendAttempt and ResponseBodySource ---------------------------------------------------------------------------
 
   bodyReady(): void {
     this.#pump()
@@ -183,7 +183,7 @@ export class FrameCall implements Attempt, ResponseBodySource {
   }
 
   cancelled(): void {
-    this.#abortStream(new AbortError('CLIENT_GONE', 'the response is no longer wanted'))
+    this.#abortStream(new AbortError('CLIENT_GONE', 'the response is no longer needed'))
     this.#finish()
   }
 
@@ -283,7 +283,7 @@ export class FrameCall implements Attempt, ResponseBodySource {
     }
     if (client.destroyed) {
       // The client's connection was reset. Its 'close' event, which ends the exchange, follows. A pipeline would throw.
-      this.#abortStream(new AbortError('CLIENT_GONE', 'the client has gone'))
+      this.#abortStream(new AbortError('CLIENT_GONE', 'the client disconnected'))
       this.#finish()
       this.#respond([])
       return

@@ -256,7 +256,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
   // ---- LinkOwner and CallOwner ----------------------------------------------------------------------------------
 
   bytesReceived(): void {
-    this.#watch?.heard()
+    this.#watch?.received()
   }
 
   bytesSent(bytes: number): void {

@@ -67,7 +67,7 @@ export function connect(address: string, options: ConnectOptions = {}): RemoteAp
   return Object.assign(application, { close: () => remote.close() })
 }
 
-interface Waiter {
+interface WaitingRequest {
   resolve(caller: Caller): void
   reject(error: Error): void
   timer: Timer
@@ -84,7 +84,7 @@ class Remote {
   readonly #links: Set<Caller> = new Set()
   readonly #peers: PeerLinks = new PeerLinks()
   /** Requests that wait for a slot, oldest first. */
-  readonly #waiting: Set<Waiter> = new Set()
+  readonly #waiting: Set<WaitingRequest> = new Set()
   #redial: Timer | undefined
   /** Why no slot is free. */
   #reason = 'the container was not dialled yet'
@@ -146,14 +146,14 @@ class Remote {
       const timer = this.#clock.after(this.#timeout, () =>
         this.#refuse(waiter, `no slot after ${this.#timeout} ms: ${this.#reason}`),
       )
-      const waiter: Waiter = { resolve, reject, timer }
+      const waiter: WaitingRequest = { resolve, reject, timer }
       this.#waiting.add(waiter)
       if (this.#closed) this.#refuse(waiter, 'this application was closed')
       else this.#serve()
     })
   }
 
-  #refuse(waiter: Waiter, why: string): void {
+  #refuse(waiter: WaitingRequest, why: string): void {
     if (!this.#waiting.delete(waiter)) return
     waiter.timer.cancel()
     waiter.reject(httpError('UPSTREAM_UNAVAILABLE', `${this.#address}: ${why}`, { headers: [['Retry-After', '1']] }))

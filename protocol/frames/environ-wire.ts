@@ -50,7 +50,8 @@ export function environFromWire(variables: string[], lines: string[], process: P
   }
   if (!upgrade) delete environ['HTTP_CONNECTION']
   for (const name of REQUIRED) {
-    if (environ[name] === undefined) throw peerError('MISSING_VARIABLE', `a request came without ${name}`)
+    if (environ[name] === undefined)
+      throw peerError('MISSING_VARIABLE', `received a request without the variable ${name}`)
   }
   environ.REQUEST_URI ??= ''
   environ.SERVER_SOFTWARE = SERVER_SOFTWARE

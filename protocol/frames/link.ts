@@ -83,7 +83,7 @@ export class Link {
     const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
     this.#timer = afterSilence(options.clock, timeout, () => {
       if (connection.state !== 'open') {
-        this.#fail(peerError('TIMEOUT', `the handshake was not done after ${timeout} ms`))
+        this.#fail(peerError('TIMEOUT', `the peer did not complete the handshake within ${timeout} ms`))
       }
     })
     const socket = stream as Partial<Pick<Socket, 'setNoDelay' | 'setKeepAlive'>>

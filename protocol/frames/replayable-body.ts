@@ -8,7 +8,7 @@ import { RequestInput } from '../contract/input.ts'
 import { DATA_MAX, WINDOW } from './codec/constants.ts'
 
 /** One attempt to send the request. */
-export interface Attempt {
+export interface SendAttempt {
   /** `next()` has a chunk, the end or an error now. */
   bodyReady(): void
   abort(reason: Error): void
@@ -33,7 +33,7 @@ export class ReplayableBody {
   /** The input, if it can be read without a promise. */
   readonly #fast: RequestInput | undefined
   readonly #repeatable: boolean
-  #attempt: Attempt | undefined
+  #attempt: SendAttempt | undefined
   /** Chunks that were read and can be sent again; the next chunk is at `#at`. */
   #chunks: Uint8Array[] = []
   #at = 0
@@ -119,14 +119,14 @@ export class ReplayableBody {
   // ---- for the attempt ----------------------------------------------------------------------------------------
 
   /** Starts an attempt from the first byte. Call it only if the body is `whole`. */
-  begin(attempt: Attempt): void {
+  begin(attempt: SendAttempt): void {
     this.#attempt = attempt
     this.#at = 0
     this.#taken = 0
   }
 
   /** The attempt is over. */
-  finish(attempt: Attempt): void {
+  finish(attempt: SendAttempt): void {
     if (this.#attempt === attempt) this.#attempt = undefined
   }
 

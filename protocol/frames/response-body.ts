@@ -16,7 +16,7 @@ export interface ResponseBodySource {
 
 const DONE: IteratorResult<Uint8Array> = { done: true, value: undefined }
 
-interface Waiter {
+interface PendingNext {
   resolve(result: IteratorResult<Uint8Array>): void
   reject(error: Error): void
 }
@@ -27,7 +27,7 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
   readonly #small: ChunkCoalescer = new ChunkCoalescer()
   #ended = false
   #failure: Error | undefined
-  #waiters: Waiter[] = []
+  #waiters: PendingNext[] = []
 
   constructor(source: ResponseBodySource) {
     this.#source = source
@@ -90,7 +90,7 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
     this.#ended = true
     this.#source.cancelled()
     // A pending read must not take this for the end of the body.
-    const error = new AbortError('CLIENT_GONE', 'the response was closed while it was read')
+    const error = new AbortError('CLIENT_GONE', 'the response was closed during a read')
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
   }
 

@@ -134,7 +134,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     else {
       // Bytes were lost or added on the way: the body must not look complete.
       this.#input.fail(
-        httpError('BODY_LENGTH', `received a body of ${this.#received} bytes, but CONTENT_LENGTH is ${this.#declared}`),
+        httpError(
+          'BODY_LENGTH',
+          `received a request body of ${this.#received} bytes; CONTENT_LENGTH is ${this.#declared}`,
+        ),
       )
     }
   }

@@ -202,7 +202,7 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
   // ---- LinkOwner ------------------------------------------------------------------------------------------------
 
   bytesReceived(): void {
-    this.#watch?.heard()
+    this.#watch?.received()
   }
 
   bytesSent(bytes: number): void {

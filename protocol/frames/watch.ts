@@ -93,9 +93,9 @@ export class LinkWatch {
   }
 
   /** Bytes arrived. Called on every read: cheap unless it changes the state. */
-  heard(): void {
+  received(): void {
     this.#unanswered = 0
-    if (this.#life !== 'alive') this.#on('heard')
+    if (this.#life !== 'alive') this.#on('received')
   }
 
   /** Bytes were written. */

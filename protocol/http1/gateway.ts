@@ -189,14 +189,17 @@ class Http1Gateway implements Http1Connection, TransportOwner, Idle {
     switch (awaited) {
       case 'head':
         if (this.#codec.parser.between) this.#closeIfStillIdle()
-        else this.#loop.refuse(peerError('HEAD_TIMEOUT', 'the request head took too long'))
+        else
+          this.#loop.refuse(
+            peerError('HEAD_TIMEOUT', 'the client did not send the complete request head in time (--head-timeout)'),
+          )
         break
       case 'next-request':
       case 'late-request':
         this.#closeIfStillIdle()
         break
       case 'body':
-        this.#loop.refuse(peerError('BODY_TIMEOUT', 'the request body took too long'))
+        this.#loop.refuse(peerError('BODY_TIMEOUT', 'the client stopped sending the request body (--body-timeout)'))
         break
       case 'upgraded':
         this.#loop.endWith(silenceOf(this.#timeouts), false)

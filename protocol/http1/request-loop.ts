@@ -271,7 +271,7 @@ export class Http1RequestLoop implements Http1RequestConnection {
     return false
   }
 
-  endSlow(reason: AbortError): void {
+  abortSlow(reason: AbortError): void {
     if (this.codec.response !== 'pending') {
       this.endWith(reason, true)
       return
@@ -352,7 +352,7 @@ export class Http1RequestLoop implements Http1RequestConnection {
 
   /** Closes the connection gracefully. */
   closeSoon(): false {
-    this.#request?.abortExchange('CLIENT_GONE', 'the connection is over')
+    this.#request?.abortExchange('CLIENT_GONE', 'the connection has ended')
     this.codec.stop()
     this.transport.closeSoon()
     return false

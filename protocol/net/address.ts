@@ -87,7 +87,7 @@ export function parseAddress(text: string): Address {
   if (/^(?:unix:(?:\/\/)?)?@/.test(text)) {
     throw new AddressError(
       text,
-      'abstract sockets are not supported, since they have no file permissions; write unix:/path (or unix:./@name for a file of that name)',
+      'abstract sockets are not supported, because they have no file permissions; write unix:/path (or unix:./@name for a file of that name)',
     )
   }
   const scheme = /^([a-z][a-z\d+.-]*):\/\//i.exec(text)?.[1]
@@ -131,12 +131,12 @@ function forms(): string {
 function parseUnix(text: string): UnixAddress | UnixDirectoryAddress {
   // unix:///run/x is accepted too: it is the form of a URL.
   const path = text.slice('unix:'.length).replace(/^\/+/, '/')
-  if (path === '') throw new AddressError(text, 'a path must follow unix:')
+  if (path === '') throw new AddressError(text, 'expected a path after unix:')
   if (path.includes('\0')) throw new AddressError(text, 'a path must not contain a NUL character')
   if (path.endsWith('/')) return { kind: 'unix-directory', path }
   const bytes = Buffer.byteLength(path)
   if (bytes > UNIX_PATH_LIMIT) {
-    throw new AddressError(text, `a socket's path is at most ${UNIX_PATH_LIMIT} bytes long, this one has ${bytes}`)
+    throw new AddressError(text, `the path has ${bytes} bytes; the path of a socket has at most ${UNIX_PATH_LIMIT}`)
   }
   return { kind: 'unix', path }
 }
@@ -146,22 +146,22 @@ function parseTcp(text: string, rest: string): TcpAddress {
   if (!match) {
     if (/^(\[[^\]]*\]|[^:[\]/]*):[^:/]+$/.test(rest)) throw new AddressError(text, 'expected a number after the colon')
     if (/^[\da-f:.]*:[\da-f:.]*:[\da-f:.]*$/i.test(rest)) {
-      throw new AddressError(text, 'an IPv6 address is written in brackets, as [::1]:8000')
+      throw new AddressError(text, 'write an IPv6 address in brackets: [::1]:8000')
     }
-    if (/^\d+$/.test(rest)) throw new AddressError(text, `a port alone is written :${rest}`)
-    if (/^(\[[^\]]*\]|[^:[\]/]+)$/.test(rest)) throw new AddressError(text, 'the port is missing, as in HOST:PORT')
+    if (/^\d+$/.test(rest)) throw new AddressError(text, `write a port alone as :${rest}`)
+    if (/^(\[[^\]]*\]|[^:[\]/]+)$/.test(rest)) throw new AddressError(text, 'the port is missing; write HOST:PORT')
     throw new AddressError(text, `expected ${forms()}`)
   }
   const [, bracketed, plain, digits] = match
   const port = Number(digits)
-  if (port > 65535) throw new AddressError(text, 'a port is at most 65535')
+  if (port > 65535) throw new AddressError(text, 'expected a port of at most 65535')
   if (bracketed !== undefined) {
     if (!/^[\da-f:.]*:[\da-f:.]*(%[\w.-]+)?$/i.test(bracketed))
-      throw new AddressError(text, 'brackets hold an IPv6 address')
+      throw new AddressError(text, 'expected an IPv6 address in brackets')
     return { kind: 'tcp', host: bracketed, port }
   }
   const host = plain === '*' ? '' : (plain ?? '')
-  if (host !== '' && !/^[\w.-]+$/.test(host)) throw new AddressError(text, 'a host is a name or an IP address')
+  if (host !== '' && !/^[\w.-]+$/.test(host)) throw new AddressError(text, 'expected a host name or an IP address')
   return { kind: 'tcp', host, port }
 }
 
@@ -171,7 +171,7 @@ function parseHttp(text: string): HttpAddress {
   if (url.username !== '' || url.password !== '') {
     throw new AddressError(text, 'credentials in an upstream URL are not supported')
   }
-  if (url.search !== '' || url.hash !== '') throw new AddressError(text, 'an upstream URL has no query and no fragment')
+  if (url.search !== '' || url.hash !== '') throw new AddressError(text, 'expected a URL without query and fragment')
   return { kind: 'http', url: url.href }
 }
 

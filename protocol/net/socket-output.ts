@@ -4,6 +4,7 @@
  */
 
 import type { Duplex } from 'node:stream'
+import { asBuffer } from '../contract/as-buffer.ts'
 import { acceptedBySystem } from './socket-counters.ts'
 
 /**
@@ -140,6 +141,5 @@ export class SocketOutput {
 }
 
 function latin1(chunk: Uint8Array): string {
-  const buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
-  return buffer.toString('latin1')
+  return asBuffer(chunk).toString('latin1')
 }

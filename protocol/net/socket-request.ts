@@ -6,7 +6,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../contract/application.ts'
-import type { Behind, ClientView } from '../contract/client-view.ts'
+import type { ClientView, WaitsFor } from '../contract/client-view.ts'
 import { type AbortCode, AbortError } from '../contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
 import { type InputSource, RequestInput } from '../contract/input.ts'
@@ -17,7 +17,7 @@ import type { Transport } from './transport.ts'
 export interface RequestConnection extends ExchangeHost {
   readonly transport: Transport
   /** Ends the current request: 408 if its response has not begun, else the connection is reset. */
-  endSlow(reason: AbortError): void
+  abortSlow(reason: AbortError): void
 }
 
 export abstract class SocketRequest<Connection extends RequestConnection>
@@ -103,7 +103,7 @@ export abstract class SocketRequest<Connection extends RequestConnection>
     return this
   }
 
-  get behind(): Behind {
+  get waitsFor(): WaitsFor {
     const transport = this.connection?.transport
     if (!transport || transport.phase === 'destroyed') return 'nothing'
     if (transport.backlog > 0) return 'download'
@@ -133,7 +133,7 @@ export abstract class SocketRequest<Connection extends RequestConnection>
     this.input.onArrival(callback)
   }
 
-  endSlow(reason: AbortError): void {
-    this.connection?.endSlow(reason)
+  abortSlow(reason: AbortError): void {
+    this.connection?.abortSlow(reason)
   }
 }

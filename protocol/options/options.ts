@@ -80,7 +80,7 @@ function defaultOf(key: string, option: Option): unknown {
     throw new OptionError(
       'MISSING_OPTION',
       label,
-      `${label} is missing (or ${environmentName(key)} in the environment)`,
+      `${label} is required (or ${environmentName(key)} in the environment)`,
     )
   }
   if (option.default !== undefined) return convertAll(label, option, [String(option.default)])
@@ -141,7 +141,7 @@ function readArgv(
       } else {
         const value = argv[index + 1]
         if (value === undefined || value.startsWith('--')) {
-          throw new OptionError('MISSING_VALUE', name, `${name} needs a value: ${expected(table[key]!)}`)
+          throw new OptionError('MISSING_VALUE', name, `${name} needs a value: expected ${expected(table[key]!)}`)
         }
         give(key, value)
         index++

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream'
 import type { Share } from '../client/client-shares.ts'
 import { resolveClient } from '../client/resolve-client.ts'
 import type { Application, Headers } from '../contract/application.ts'
+import { asBuffer } from '../contract/as-buffer.ts'
 import { peerError } from '../contract/coded-errors.ts'
 import { newRequestId } from '../contract/context.ts'
 import { environFromVariables } from '../contract/environ.ts'
@@ -197,8 +198,11 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
       this.#endWith(silenceOf(this.#settings.timeouts), false)
       return
     }
-    const what = awaited === 'head' ? 'packet' : 'body'
-    this.#refuse(peerError(awaited === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', `the request ${what} took too long`))
+    const what =
+      awaited === 'head'
+        ? 'the web server did not send the complete uwsgi packet in time (--head-timeout)'
+        : 'the web server stopped sending the request body (--body-timeout)'
+    this.#refuse(peerError(awaited === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', what))
   }
 
   closed(): void {
@@ -218,7 +222,10 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     const environ = environFromVariables(variables, facts)
     this.#givenId = requestId?.(environ)
     if (length > this.#settings.limits.body) {
-      throw peerError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`)
+      throw peerError(
+        'BODY_TOO_LARGE',
+        `the request body has ${length} bytes; the limit is ${this.#settings.limits.body} (--body-limit)`,
+      )
     }
     // The web server itself names the client in REMOTE_ADDR; it passes the client's own forwarded fields on unchecked.
     resolveClient(environ, undefined)
@@ -281,7 +288,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     this.#options.host.settled(exchange)
   }
 
-  endSlow(reason: AbortError): void {
+  abortSlow(reason: AbortError): void {
     const request = this.#request
     if (request?.exchange.responded) {
       this.#endWith(reason, true)
@@ -371,8 +378,4 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
   get #peer(): string {
     return (this.#socket as Partial<Socket>).remoteAddress || 'unix'
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

@@ -102,7 +102,7 @@ export class ApplicationUpstream implements Upstream {
     this.#options.onClosed?.()
   }
 
-  readonly #owner: CallOwner = {
+  readonly #owner: ApplicationCallOwner = {
     release: () => this.#release(),
     delivered: () => {
       const { log } = this.#options
@@ -161,7 +161,7 @@ export class ApplicationUpstream implements Upstream {
 }
 
 /** Receives the events of a call. */
-interface CallOwner {
+interface ApplicationCallOwner {
   /** The slot of the call is free. */
   release(): void
   /** The server has sent a response. */
@@ -185,7 +185,7 @@ class ApplicationCall implements Attempt {
   readonly timed = true
   readonly #environ: Environ
   readonly #input: ReplayedInput
-  readonly #owner: CallOwner
+  readonly #owner: ApplicationCallOwner
   readonly #user: SlotUser
   readonly #result: PromiseWithResolvers<Body> = Promise.withResolvers()
   #released = false
@@ -193,7 +193,7 @@ class ApplicationCall implements Attempt {
   #delivered = false
   #reason: Error | undefined
 
-  constructor(environ: Environ, input: ReplayedInput, owner: CallOwner, user: SlotUser) {
+  constructor(environ: Environ, input: ReplayedInput, owner: ApplicationCallOwner, user: SlotUser) {
     this.#environ = environ
     this.#input = input
     this.#owner = owner

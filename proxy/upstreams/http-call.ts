@@ -205,7 +205,7 @@ export class HttpCall {
     const status = statusFromWire(`${response.statusCode} ${response.statusMessage ?? ''}`)
     if (!STATUS.test(status)) {
       // Not an `UpstreamError`: the upstream has responded, so the request must not be repeated.
-      const message = `${this.#host.name} answered with the status ${shown(status)}: HTTP has 100 to 599 (RFC 9110 §15)`
+      const message = `${this.#host.name} responded with the status ${shown(status)}; expected 100 to 599 (RFC 9110 §15)`
       this.#fail(httpError('UPSTREAM_PROTOCOL', message))
       return
     }
@@ -241,7 +241,10 @@ export class HttpCall {
     this.#arm(this.#host.idleTimeout)
     response.on('error', ignore)
     response.once('close', () => {
-      if (!response.complete) this.#fail(new AbortError('UPSTREAM', `${this.#host.name} broke off its answer`))
+      if (!response.complete)
+        this.#fail(
+          new AbortError('UPSTREAM', `${this.#host.name} closed the connection before its response was complete`),
+        )
     })
   }
 
@@ -302,9 +305,10 @@ export class HttpCall {
       setImmediate(() => this.#look(true))
       return
     }
-    if (began) this.#fail(new AbortError('DEADLINE', `${this.#host.name} sent nothing for ${timeout / 1000} s`))
+    if (began)
+      this.#fail(new AbortError('DEADLINE', `${this.#host.name} sent nothing for ${timeout / 1000} s (--idle-timeout)`))
     else {
-      const message = `${this.#host.name} did not answer within ${timeout / 1000} s`
+      const message = `${this.#host.name} did not begin its response within ${timeout / 1000} s (--timeout)`
       this.#fail(new UpstreamTimeout(message, this.#phase))
     }
   }

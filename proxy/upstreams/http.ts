@@ -136,7 +136,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   proxy.on('error', () => {})
 
   function begin(req: IncomingMessage, client: ServerResponse | Duplex, upgrade: boolean): HttpCall {
-    if (closing) throw httpError('UPSTREAM_CLOSED', `${host.name} takes no more requests`)
+    if (closing) throw httpError('UPSTREAM_CLOSED', `${host.name} is being removed and gets no further requests`)
     running++
     const call = new HttpCall(host, context!, req, client, upstreamRequest(req, target.host, keepHost, upgrade), () => {
       running--
@@ -272,7 +272,9 @@ function attempt(send: () => void): void {
     send()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_UNESCAPED_CHARACTERS') {
-      throw httpError('BAD_TARGET', 'the request target cannot be passed on', { cause: error })
+      throw httpError('BAD_TARGET', 'the request target contains characters that Node cannot send to the upstream', {
+        cause: error,
+      })
     }
     throw error
   }

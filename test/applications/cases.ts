@@ -63,7 +63,7 @@ export function streamed(target: string, part: string, parts: number): Case {
   }
 }
 
-/** A page of which `first` is sent before `last` is known. */
+/** A page that sends `first` before `last` is known. */
 export function suspended(target: string, first: string, last: string): Case {
   return {
     title: `${target} is sent before it is whole`,

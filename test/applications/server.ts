@@ -156,7 +156,7 @@ export class Server {
     return this.#children.map(({ stdout, stderr }) => stdout + stderr).join('')
   }
 
-  /** Gantry's log lines about a process that ended although nobody stopped it. */
+  /** Gantry's log lines about a process that ended unexpectedly. */
   crashes(): string[] {
     return this.output()
       .split('\n')

@@ -1,7 +1,6 @@
 /**
- * Every fixture application in one, by the first segment of the path: what a container process loads
- * (`test/apps/all.ts`), and what the suites run in this process. Good ones run under lint on both sides; for bad ones
- * the server alone is checked. What lint finds is told under `/lint`.
+ * All fixture applications as one, by the first segment of the path: for a container process, and for the suites in
+ * this process. Good ones run under lint on both sides, bad ones on the server's side. `/lint` lists the broken rules.
  */
 
 import type { Application } from '../../protocol/contract/application.ts'
@@ -14,9 +13,9 @@ import { bytes, json, plain } from './tools.ts'
 
 export interface Fixtures {
   application: Application
-  /** What lint has found so far, of either side. */
+  /** The broken rules so far, of both sides. */
   broken: string[]
-  /** @throws ContractError when the server left a body open */
+  /** @throws ContractError if the server has left a body open */
   assertClosed(): void
 }
 
@@ -31,7 +30,7 @@ export function makeFixtures(): Fixtures {
   for (const [name, application] of Object.entries({ ...badApps(journal), ...nodeApps(journal) })) {
     linted.set(name, lint(application, { report, only: 'server' }))
   }
-  /** What lint has found, to be asked for from another process. */
+  /** The broken rules, for a test in another process. */
   linted.set(
     'lint',
     lint((_environ, startResponse) => {

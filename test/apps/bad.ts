@@ -1,11 +1,11 @@
-/** Applications that break the contract, one rule each, as people's applications do. */
+/** Applications that each break one rule of the contract, as real applications do. */
 
 import type { Body, Headers } from '../../protocol/contract/application.ts'
 import type { Journal } from './journal.ts'
 import { type Apps, bytes, key, octets, pattern, plain } from './tools.ts'
 
 export function badApps(journal: Journal): Apps {
-  /** A body that tells that it was closed. */
+  /** A body that records when it is closed. */
   const told = (name: string, body: Body): Body => {
     const iterable = body as Iterable<Uint8Array>
     return { [Symbol.iterator]: () => iterable[Symbol.iterator](), close: () => journal.record(name, 'close') }
@@ -76,7 +76,7 @@ export function badApps(journal: Journal): Apps {
     'no-start': () => [bytes('never seen')],
     'no-start-empty': () => [],
     'no-start-write': (_environ, _startResponse) => (async function* () {})(),
-    /** Never answers; ends with the request. */
+    /** Never responds; ends when the request is aborted. */
     never: (environ) =>
       new Promise((_resolve, reject) => {
         journal.record(key(environ), 'running')
@@ -85,7 +85,7 @@ export function badApps(journal: Journal): Apps {
           reject(environ.gantry.signal.reason)
         })
       }),
-    /** Never answers, and does not care that the client has gone; the gate ends it. */
+    /** Never responds, and ignores that its client has disconnected; the gate ends it. */
     deaf: async (environ, startResponse) => {
       journal.record(key(environ), 'running')
       environ.gantry.signal.addEventListener('abort', () => journal.record(key(environ), 'abort'))
@@ -213,7 +213,7 @@ export function badApps(journal: Journal): Apps {
       startResponse('500 Internal Server Error', [...plain], new Error('secret of the stack'))
       yield bytes('and an error page into the middle')
     },
-    /** As above, and it hides the exception that startResponse threw at it. */
+    /** As above, and it catches the error that startResponse threw. */
     'exc-info-swallowed': function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
       yield bytes('partial')
@@ -248,13 +248,13 @@ export function badApps(journal: Journal): Apps {
         throw new Error('secret of the stack')
       }
     },
-    /** Writes 64 MiB that nobody waits for. */
+    /** Writes 64 MiB without awaiting the writes. */
     unawaited: async (_environ, startResponse) => {
       const write = startResponse('200 OK', [...octets])
       for (let at = 0; at < 1024; at++) void write(pattern(at * 65_536, 65_536))
       return []
     },
-    /** Keeps `write` and uses it when its response is over. */
+    /** Keeps `write`, and calls it after the end of its response. */
     'late-write': (environ, startResponse) => {
       const write = startResponse('200 OK', [...plain])
       return {

@@ -1,6 +1,6 @@
 /**
- * A fetch handler that says whose `Request.prototype.url` it sees. Loaded as a module of its own: the classes are the
- * process's.
+ * A fetch handler that reports which class's `Request.prototype.url` it sees. A module of its own, because the classes
+ * belong to the process.
  */
 
 export default {

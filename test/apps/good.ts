@@ -1,4 +1,4 @@
-/** Applications that keep the contract, one feature each. */
+/** Applications that keep the contract, with one feature each. */
 
 import { createHash } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
@@ -14,27 +14,27 @@ export function goodApps(journal: Journal): Apps {
       return [bytes('Hello world!\n')]
     },
 
-    /** The body as it came, whole. */
+    /** Echoes the body as one chunk. */
     echo: async (environ, startResponse) => {
       const body = await environ['wsgi.input'].read()
       startResponse('200 OK', [['Content-Type', environ.CONTENT_TYPE ?? 'application/octet-stream']])
       return [body]
     },
 
-    /** The body as it comes, chunk by chunk. */
+    /** Echoes the body chunk by chunk, as it arrives. */
     'echo-stream': async function* (environ, startResponse) {
       startResponse('200 OK', [...octets])
       for await (const chunk of environ['wsgi.input']) yield chunk
     },
 
-    /** `?size=N`: a dot for every N bytes that came, as they come. */
+    /** `?size=N`: a dot for every N received bytes, as they arrive. */
     acknowledge: async function* (environ, startResponse) {
       startResponse('200 OK', [...plain])
       const size = number(environ, 'size', 1024)
       while ((await environ['wsgi.input'].read(size)).length === size) yield bytes('.')
     },
 
-    /** How many bytes came, and their digest. */
+    /** The number of received bytes, and their digest. */
     digest: async (environ, startResponse) => {
       const hash = createHash('sha256')
       let length = 0
@@ -46,7 +46,7 @@ export function goodApps(journal: Journal): Apps {
       return [bytes(JSON.stringify({ length, sha256: hash.digest('hex') }))]
     },
 
-    /** Sizes of what each way of reading gives: `?ways=read:3,readline,read1:2,readlines,read`. */
+    /** The sizes that each way of reading returns: `?ways=read:3,readline,read1:2,readlines,read`. */
     reads: async (environ, startResponse) => {
       const input = environ['wsgi.input']
       const answers: unknown[] = []
@@ -59,7 +59,7 @@ export function goodApps(journal: Journal): Apps {
       return [bytes(JSON.stringify(answers))]
     },
 
-    /** All strings of the environ, and what else there is. */
+    /** All strings and booleans of the environ, and the header lines and the id of the request. */
     environ: (environ, startResponse) => {
       const variables: Record<string, unknown> = {}
       for (const [name, value] of Object.entries(environ)) {
@@ -90,7 +90,7 @@ export function goodApps(journal: Journal): Apps {
       for (let at = 0; at < total; at += 65_536) yield pattern(at, Math.min(65_536, total - at))
     },
 
-    /** The same by write(). */
+    /** The same with write(). */
     'big-write': async (environ, startResponse) => {
       const total = number(environ, 'bytes', 1024 * 1024)
       const write = startResponse('200 OK', [...octets])
@@ -98,13 +98,13 @@ export function goodApps(journal: Journal): Apps {
       return []
     },
 
-    /** The same in one array of one chunk. */
+    /** The same as an array of one chunk. */
     'big-array': (environ, startResponse) => {
       startResponse('200 OK', [...octets])
       return [pattern(0, number(environ, 'bytes', 1024 * 1024))]
     },
 
-    /** `?status=404+Not+Found&header=X-A:b&header=…`: the head that was asked for, and the body `body`. */
+    /** `?status=404+Not+Found&header=X-A:b&header=…`: the requested head, and the body `body`. */
     respond: (environ, startResponse) => {
       const asked = query(environ)
       startResponse(
@@ -115,7 +115,7 @@ export function goodApps(journal: Journal): Apps {
       return body === null ? [] : [bytes(body)]
     },
 
-    /** `?key=k&n=3`: chunk0, chunk1, …, each but the first held until gate k is released. */
+    /** `?key=k&n=3`: chunk0, chunk1, …; each but the first waits for gate k. */
     gated: async function* (environ, startResponse) {
       startResponse('200 OK', [...plain])
       try {
@@ -128,7 +128,7 @@ export function goodApps(journal: Journal): Apps {
       }
     },
 
-    /** As `gated`, by write(). */
+    /** As `gated`, with write(). */
     'gated-write': async (environ, startResponse) => {
       const write = startResponse('200 OK', [...plain])
       await write(bytes(''))
@@ -139,7 +139,7 @@ export function goodApps(journal: Journal): Apps {
       return []
     },
 
-    /** Holds its response's head until the gate is released. */
+    /** Sends its head when the gate is released. */
     'gated-head': async (environ, startResponse) => {
       journal.record(key(environ), 'running')
       await journal.held(key(environ), environ.gantry.signal)
@@ -147,7 +147,7 @@ export function goodApps(journal: Journal): Apps {
       return [bytes('released')]
     },
 
-    /** Holds its first read until the gate is released, and reads 64 KiB for each release; then the rest. */
+    /** Waits for the gate before its first read, and reads 64 KiB for each release; then reads the rest. */
     'gated-read': async (environ, startResponse) => {
       journal.record(key(environ), 'running')
       let length = 0
@@ -161,21 +161,24 @@ export function goodApps(journal: Journal): Apps {
       return [bytes(String(length))]
     },
 
-    /** Lets one held step of gate `key` go. */
+    /** Releases one waiting step of gate `key`. */
     release: (environ, startResponse) => {
       for (let at = 0; at < number(environ, 'n', 1); at++) journal.release(key(environ))
       startResponse('204 No Content', [])
       return []
     },
 
-    /** `?key=k&count=2`: the events under k, once there are so many. */
+    /** `?key=k&count=2`: the events of k, when there are `count` of them. */
     events: async (environ, startResponse) => {
       const events = await journal.events(key(environ), number(environ, 'count', 1), environ.gantry.signal)
       startResponse('200 OK', [...json])
       return [bytes(JSON.stringify(events))]
     },
 
-    /** Waits, before or after (`?first`) its first chunk, until the client is gone, and tells how it learnt of it. */
+    /**
+     * Waits, before or after (`?first`) its first chunk, until its client has disconnected, and records how it was
+     * notified.
+     */
     wait: (environ, startResponse) => {
       const name = key(environ)
       const { signal } = environ.gantry
@@ -194,7 +197,7 @@ export function goodApps(journal: Journal): Apps {
       }
     },
 
-    /** Sends without end, and tells when it was stopped. */
+    /** Sends without end, and records when it was aborted. */
     endless: (environ, startResponse) => {
       startResponse('200 OK', [...octets])
       let at = 0
@@ -226,7 +229,7 @@ export function goodApps(journal: Journal): Apps {
       })()
     },
 
-    /** The request's trailers, once its body was read. */
+    /** The trailers of the request, after its body was read. */
     'request-trailers': async (environ, startResponse) => {
       const body = Buffer.from(await environ['wsgi.input'].read()).toString()
       const trailers = await environ['wsgi.input'].trailers
@@ -242,7 +245,7 @@ export function goodApps(journal: Journal): Apps {
       return [bytes('hinted')]
     },
 
-    /** Echoes what comes over the raw connection until it ends. */
+    /** Echoes the bytes of the raw connection until it ends. */
     upgrade: (environ, startResponse) => {
       if (environ['HTTP_UPGRADE'] === undefined) {
         startResponse('426 Upgrade Required', [...plain])
@@ -260,7 +263,7 @@ export function goodApps(journal: Journal): Apps {
       return []
     },
 
-    /** Answers an upgrade as if it had not been asked for. */
+    /** Answers an upgrade request with an ordinary response. */
     'no-upgrade': (_environ, startResponse) => {
       startResponse('200 OK', [...plain])
       return [bytes('declined')]
@@ -305,25 +308,25 @@ export function goodApps(journal: Journal): Apps {
       return []
     },
 
-    /** Yields a body with a status that has none: the contract lets it, and the wire must not show it. */
+    /** Yields a body with a status that has no content: the contract allows it, and the wire must not send it. */
     'no-content-body': (environ, startResponse) => {
       startResponse(query(environ).get('status') ?? '204 No Content', [['X-Why', 'nothing']])
       return [bytes('never seen')]
     },
 
-    /** Declares the length of what it gives. */
+    /** Declares the length of its body. */
     length: (_environ, startResponse) => {
       startResponse('200 OK', [...plain, ['Content-Length', '5']])
       return [bytes('he'), bytes('llo')].values()
     },
 
-    /** Answers without reading what was sent. */
+    /** Responds without reading the request's body. */
     unread: (_environ, startResponse) => {
       startResponse('403 Forbidden', [...plain])
       return [bytes('not read')]
     },
 
-    /** Replaces its head before it was sent. */
+    /** Replaces its head before the head was sent. */
     'exc-info': (_environ, startResponse) => {
       startResponse('200 OK', [...plain, ['X-First', 'yes']])
       startResponse('503 Service Unavailable', [...plain, ['X-Second', 'yes']], new Error('replaced'))
@@ -338,7 +341,7 @@ export function goodApps(journal: Journal): Apps {
       return [bytes('logged')]
     },
 
-    /** This file, by wsgi.file_wrapper. */
+    /** This file, with wsgi.file_wrapper. */
     file: async (environ, startResponse) => {
       const file = await open(import.meta.filename)
       startResponse('200 OK', [...plain])
@@ -346,8 +349,8 @@ export function goodApps(journal: Journal): Apps {
     },
 
     /**
-     * `?id=…&ms=5`: writes that it ran to the file `FIXTURE_RUNS`, and answers with the id: so that runs can be counted
-     * when the process that ran is no more.
+     * `?id=…&ms=5`: appends its run to the file `FIXTURE_RUNS`, and responds with the id: runs can be counted after
+     * their process has exited.
      */
     count: async (environ, startResponse) => {
       const id = query(environ).get('id') ?? ''
@@ -360,7 +363,7 @@ export function goodApps(journal: Journal): Apps {
   }
 }
 
-/** A body as an instance of a class, whose methods are on its prototype. */
+/** A body that is an instance of a class, with its methods on the prototype. */
 class Counting {
   readonly #journal: Journal
   readonly #key: string

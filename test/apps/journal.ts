@@ -1,9 +1,7 @@
 /**
- * What the fixture applications tell a test, and what a test tells them, in requests alone: so that the same test works
- * on an application in this process and in another one.
- *
- * Events are kept under a key that the test makes up. Gates hold an application until the test releases it, once for
- * each release; a release that comes first is kept.
+ * Messages between fixture applications and tests, in requests alone, so that an application in another process works
+ * too. Events have a key of the test. Gates hold an application: each release lets one step continue, and an early
+ * release is kept.
  */
 
 export class Journal {
@@ -19,7 +17,7 @@ export class Journal {
     for (const reader of this.#readers) reader()
   }
 
-  /** The events of `key`, as soon as there are `count` of them. */
+  /** The events of `key`, when there are `count` of them. */
   async events(key: string, count: number, signal: AbortSignal): Promise<string[]> {
     for (;;) {
       const events = this.#events.get(key) ?? []
@@ -70,7 +68,7 @@ export class Journal {
   }
 }
 
-/** Resolves once `signal` is aborted, with the reason's code. */
+/** Resolves when `signal` is aborted, with the code of the reason. */
 export function whenAborted(signal: AbortSignal): Promise<string> {
   const code = (): string => String((signal.reason as { code?: unknown } | undefined)?.code)
   if (signal.aborted) return Promise.resolve(code())

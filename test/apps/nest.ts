@@ -1,4 +1,4 @@
-/** A NestJS application without decorators' syntax, which Node does not strip. */
+/** A NestJS application without the syntax of decorators, which Node does not strip. */
 
 import 'reflect-metadata'
 import { Controller, Get, type INestApplication, Module } from '@nestjs/common'

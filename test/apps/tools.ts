@@ -1,4 +1,4 @@
-/** Small things that the fixture applications share. */
+/** Small functions that the fixture applications share. */
 
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
 import type { Journal } from './journal.ts'
@@ -15,7 +15,7 @@ export function query(environ: Environ): URLSearchParams {
   return new URLSearchParams(environ.QUERY_STRING)
 }
 
-/** A whole number from the query. */
+/** An integer from the query. */
 export function number(environ: Environ, name: string, otherwise: number): number {
   const text = query(environ).get(name)
   return text === null ? otherwise : Number(text)
@@ -25,13 +25,13 @@ export function key(environ: Environ): string {
   return query(environ).get('key') ?? ''
 }
 
-/** Applications by the first segment of their path, made around one journal. */
+/** Applications by the first segment of their path, created with one journal. */
 export type Apps = Record<string, Application>
 export type MakeApps = (journal: Journal) => Apps
 
 /**
- * The byte at `index` of the pattern: no two neighbouring windows are alike, so that a lost, doubled or swapped piece
- * shows.
+ * The byte at `index` of the pattern. No two neighbouring windows are alike, so that a lost, repeated or swapped piece
+ * is detected.
  */
 export function patternByte(index: number): number {
   return (index ^ (index >>> 8) ^ (index >>> 16) ^ (index >>> 24)) & 0xff

@@ -36,7 +36,7 @@ import { checkProxyOptions, proxyOptions } from '../../proxy/options.ts'
 import { pool } from '../../proxy/pooled.ts'
 import { withDirectory } from '../support/directory.ts'
 
-/** How help names an option: a flag that is on by default with both of its forms. */
+/** The name of an option in help: a flag that is on by default is shown with `--[no-]`. */
 function shownAs(key: string, option: Option): string {
   if (option.positional) return option.value!
   if (option.secret) return environmentName(key)
@@ -49,7 +49,7 @@ for (const [name, command] of Object.entries(commands)) {
     for (const [key, option] of Object.entries<Option>(command.table)) {
       assert.match(option.sentence, /^[A-Z].*\.$/, key)
       if (option.hidden) {
-        // Between processes of ours alone.
+        // Used only between Gantry's own processes.
         assert.ok(!help.includes(flagName(key)) && !help.includes(environmentName(key)), key)
         continue
       }
@@ -269,7 +269,7 @@ test('an abstract socket is refused with the reason wherever an address can be g
   for (const { table } of Object.values(commands)) {
     for (const [key, option] of Object.entries<Option>(table)) {
       if (option.kind !== 'address') continue
-      // What else must be given.
+      // The other required options.
       const needed = Object.hasOwn(table, 'module') ? ['app.ts'] : []
       const argv = option.positional ? ['unix:@gantry'] : [`${flagName(key)}=unix:@gantry`]
       for (const parse of [

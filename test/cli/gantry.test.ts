@@ -29,11 +29,11 @@ test('help names every command, and each command has help of its own, whatever e
 })
 
 const refused: [argv: string[], stderr: string][] = [
-  [['contaner'], 'gantry: there is no command "contaner"; did you mean container?\nTry gantry --help\n'],
-  [['serve'], 'gantry: there is no command "serve": expected up, container, proxy, cgi, health\nTry gantry --help\n'],
+  [['contaner'], 'gantry: unknown command "contaner"; did you mean container?\nTry gantry --help\n'],
+  [['serve'], 'gantry: unknown command "serve": expected up, container, proxy, cgi, health\nTry gantry --help\n'],
   [
     ['constructor'],
-    'gantry: there is no command "constructor": expected up, container, proxy, cgi, health\nTry gantry --help\n',
+    'gantry: unknown command "constructor": expected up, container, proxy, cgi, health\nTry gantry --help\n',
   ],
   [
     ['proxy', '--lisen', ':1'],
@@ -43,10 +43,10 @@ const refused: [argv: string[], stderr: string][] = [
     ['proxy', '--slots', '5'],
     'gantry proxy: unknown option --slots; --slots is an option of gantry up, gantry container\nTry gantry proxy --help\n',
   ],
-  [['help', 'contaner'], 'gantry: there is no command "contaner"; did you mean container?\nTry gantry --help\n'],
+  [['help', 'contaner'], 'gantry: unknown command "contaner"; did you mean container?\nTry gantry --help\n'],
   [
     ['container'],
-    'gantry container: MODULE[:EXPORT] is missing (or GANTRY_MODULE in the environment)\nTry gantry container --help\n',
+    'gantry container: MODULE[:EXPORT] is required (or GANTRY_MODULE in the environment)\nTry gantry container --help\n',
   ],
 ]
 

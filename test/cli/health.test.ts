@@ -1,4 +1,4 @@
-/** The health lane of both processes, and the command that asks it. */
+/** The health listener of both processes, and the command that sends probes to it. */
 
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
@@ -175,7 +175,7 @@ for (const [what, body] of [
         line: `${name} 200 this is not a health address; give the address of --health-listen`,
       })
     }
-    // A URL may be a health check of any service.
+    // A URL may be the health check of any service.
     assert.equal((await ask(`http://${name}/health`)).healthy, true)
   })
 }

@@ -38,14 +38,14 @@ async function listening(server: Server): Promise<number> {
 
 interface Served {
   readonly child: TestChild
-  /** Where the application listens itself. */
+  /** The port on which the application itself listens. */
   readonly port: number
-  /** Where the proxy does. */
+  /** The port on which the proxy listens. */
   readonly origin: string
   get(path?: string): Promise<Answer>
 }
 
-/** Runs `gantry up` with the launcher; ends whatever is left of it. */
+/** Runs `gantry up` with the launcher, and ends its remaining processes. */
 async function withUp(
   body: (served: Served) => Promise<void>,
   mode: string = 'plain',
@@ -80,7 +80,7 @@ async function withCommand(
   }
 }
 
-/** The group of a supervisor that was killed ends by itself: the process may be gone already. */
+/** The process group of a killed supervisor ends by itself: its processes may have exited already. */
 function end(pid: number): void {
   try {
     if (runs(pid)) process.kill(pid, 'SIGKILL')
@@ -89,12 +89,12 @@ function end(pid: number): void {
   }
 }
 
-/** Processes that listened, in order. */
+/** The processes that have listened, in order. */
 function forked({ stderr }: TestChild): number[] {
   return [...stderr.matchAll(/^forked (\d+)/gm)].map(([, pid]) => Number(pid))
 }
 
-/** A zombie does not: who waits for it is not known here. */
+/** Whether a process runs. A zombie does not: it is unknown here which process reaps it. */
 function runs(pid: number): boolean {
   const entry = processTable()?.find((one) => one.pid === pid)
   if (entry) return !entry.isZombie
@@ -105,7 +105,7 @@ function runs(pid: number): boolean {
   }
 }
 
-/** Command lines of processes that run and were given `argument`. */
+/** The command lines of running processes that have `argument`. */
 function startedWith(argument: string): string[] {
   const lines = (processTable() ?? []).map(
     ({ pid }) => unlessGone(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '',
@@ -113,13 +113,13 @@ function startedWith(argument: string): string[] {
   return lines.filter((line) => line.includes(argument))
 }
 
-/** How it ended. What it has started may live on, and then holds its output. */
+/** How the process ended. Its descendants may live on and keep its output open. */
 async function exitOf({ process: started }: TestChild): Promise<{ code: number | null; signal: string | null }> {
   if (started.exitCode === null && started.signalCode === null) await once(started, 'exit')
   return { code: started.exitCode, signal: started.signalCode }
 }
 
-/** Its last lines may come after its end. */
+/** Its last lines may arrive after its exit. */
 function wrote(child: TestChild, line: RegExp): Promise<void> {
   return child.until(() => line.test(child.stderr))
 }
@@ -128,7 +128,7 @@ function gone(...pids: readonly number[]): Promise<void> {
   return until(() => !pids.some(runs), 'processes to end')
 }
 
-/** It is asked until it answers from another child than `before`. */
+/** Repeats the request until another child than `before` responds. */
 async function answersAnew(get: Served['get'], before: Answer): Promise<Answer> {
   let now = before
   await until(async () => {
@@ -176,7 +176,7 @@ describe('gantry up with an application that listens in a child process', () => 
     }, 'stubborn'))
 
   for (const [mode, what, code, timeout] of [
-    // What ends by itself needs no timeout.
+    // A process that ends by itself needs no timeout.
     ['plain', 'passes SIGTERM on to the child of a launcher that does not handle it', 0, '1h'],
     ['handles', 'leaves the stop to a launcher that handles SIGTERM, and exits with its code', 7, '1h'],
     ['leaves', 'ends what a launcher leaves running when it exits', 8, '1h'],
@@ -189,7 +189,7 @@ describe('gantry up with an application that listens in a child process', () => 
         async ({ child, get }) => {
           const answer = await get()
           child.process.kill('SIGTERM')
-          // Its output ends when nobody holds it any more.
+          // Its output ends when no process has it open.
           assert.deepEqual(await exitOf(child), { code, signal: null })
           assert.equal(runs(answer.child), false)
           assert.equal(runs(answer.launcher), false)

@@ -10,7 +10,7 @@ import { until } from '../support/until.ts'
 
 interface Pair {
   child: TestChild
-  /** Where its private directory is made. */
+  /** The folder in which its private directory is created. */
   directory: string
   /** The process id of a role, from its log. */
   id(role: 'container' | 'proxy'): number
@@ -36,7 +36,7 @@ async function withPair(
   })
 }
 
-/** Waits for the line with the URL, and for the logs of both, which may come a little later. */
+/** Waits for the line with the URL, and for the log lines of both processes, which may be written later. */
 function served(child: TestChild): Promise<void> {
   const line = /^app\.ts is served at http:\/\/localhost:4711\/$/m
   return child.until(() => line.test(child.stderr) && readies(child, 'container') > 0 && readies(child, 'proxy') > 0)
@@ -119,7 +119,8 @@ test('an application that handles SIGINT alone runs its handler on Ctrl-C', () =
     try {
       await child.until(() => /app\.mjs is served at/.test(child.stderr))
       child.process.kill('SIGINT')
-      // The application's own code: a container that took another signal for "at once" would have 130.
+      // The exit code of the application: a container that mistook another signal for the second one would exit with
+      // 130.
       assert.deepEqual(await child.exited, { code: 7, signal: null })
       assert.equal(child.stderr.match(/the application heard SIGINT/g)?.length, 1)
     } finally {
@@ -181,7 +182,7 @@ test('a second signal ends all at once', () =>
     const ids = [id('proxy'), id('container')]
     child.process.kill('SIGINT')
     await child.until(() => child.logged('proxy drains'))
-    // Its output ends only once both children have gone as well.
+    // Its output ends only when both children have exited too.
     assert.deepEqual(await child.insist('SIGINT'), { code: 130, signal: null })
     for (const one of ids) assert.equal(existsSync(`/proc/${one}/exe`), false)
     assert.deepEqual(readdirSync(directory), [])
@@ -238,7 +239,7 @@ test('when it is killed, its children drain by themselves', () =>
   withPair('', async ({ child }) => {
     await served(child)
     child.process.kill('SIGKILL')
-    // The output stays open as long as a child lives.
+    // The output stays open while a child runs.
     assert.deepEqual(await child.exited, { code: null, signal: 'SIGKILL' })
     const ends = child.log.filter((line) => line['msg'] === 'stopped').map((line) => line['name'])
     assert.deepEqual(ends.sort(), ['container', 'proxy'])

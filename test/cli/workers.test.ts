@@ -1,4 +1,4 @@
-/** `gantry proxy --workers`: real processes on one port. A stopped one (SIGSTOP) stands for one that hangs. */
+/** `gantry proxy --workers`: real processes on one port. A stopped worker (SIGSTOP) simulates a hanging one. */
 
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
@@ -15,18 +15,18 @@ const quiet = ['--access-log', 'off']
 
 interface House {
   readonly proxy: Gantry
-  /** Resolves once so many processes have begun to drain. */
+  /** Resolves when this number of processes has begun to drain. */
   draining(count: number): Promise<void>
   /** Worker processes that have served, oldest first. */
   workers(): number[]
-  /** Of a connection of its own. */
+  /** The worker that serves a new connection. */
   get(target?: string): Promise<string>
   connect(): Promise<HttpClient>
-  /** Lets a `gated` application go on; asked of the container itself. */
+  /** Releases a `gated` application, with a request directly to the container. */
   release(key: string): Promise<void>
 }
 
-/** @param joins the container dials the workers, and not they the container */
+/** @param joins true: the container dials the workers; false: the workers dial the container */
 async function withWorkers(body: (house: House) => Promise<void>, joins = false): Promise<void> {
   const directory = await temporary()
   const path = join(directory, 'socket')
@@ -68,7 +68,7 @@ async function withWorkers(body: (house: House) => Promise<void>, joins = false)
   }
 }
 
-/** A process that has ended and is not yet buried has no such file. */
+/** Whether a process runs. A process that has exited and was not reaped has no such file. */
 function runs(id: number): boolean {
   return existsSync(`/proc/${id}/exe`)
 }
@@ -90,7 +90,7 @@ test('a worker that crashes loses no connection that it has not accepted, and is
   withWorkers(async ({ proxy, workers, get, connect }) => {
     const [first, second] = workers() as [number, number]
     for (const one of [first, second]) process.kill(one, 'SIGSTOP')
-    // Taken by the system alone: no worker comes round to it.
+    // Accepted only by the system: no worker accepts it.
     const clients = await Promise.all(Array.from({ length: 8 }, connect))
     const asked = clients.map((client) => client.fetch({ target: '/hello' }))
     process.kill(first, 'SIGKILL')
@@ -126,8 +126,8 @@ test('a signal drains every worker: running requests finish, and no process rema
     await running.head()
     proxy.child.process.kill('SIGTERM')
     await draining(3)
-    // Later than what counts as one: a service manager's, to all of its processes, while theirs was slow to send its
-    // own.
+    // Later than signals that count as one: as from a service manager that signals all processes of the service after
+    // their supervisor has.
     await delay(300)
     for (const one of workers().filter(runs)) process.kill(one, 'SIGTERM')
     for (let chunk = 0; chunk < 2; chunk++) await release('drained')
@@ -145,7 +145,7 @@ test('a second signal ends all of them at once', () =>
     proxy.child.process.kill('SIGTERM')
     await draining(3)
     assert.deepEqual(await proxy.child.insist('SIGTERM'), { code: 143, signal: null })
-    // Its output has ended, which they share.
+    // The workers share the supervisor's output, which has ended.
     assert.deepEqual(workers().filter(runs), [])
     client.destroy()
   }))
@@ -168,7 +168,10 @@ test('a failure to start is reported once, and exits with 1', async () => {
   const proxy = [repositoryFile('cli/gantry.ts'), 'proxy', '--workers', '2', '--listen', '127.0.0.1:0']
   const child = new TestChild([...proxy, '--upstream', 'elsewhere.example:9000'])
   assert.deepEqual(await child.exited, { code: 1, signal: null })
-  assert.match(child.stderr, /^gantry proxy: --upstream elsewhere\.example:9000 is on another host[^\n]+\n/)
-  assert.match(child.stderr, /\ngantry proxy: a worker ended before it served \(exit code 1\)\n$/)
+  assert.match(child.stderr, /^gantry proxy: --upstream elsewhere\.example:9000 is reachable over the network[^\n]+\n/)
+  assert.match(
+    child.stderr,
+    /\ngantry proxy: a worker ended before it was ready \(exit code 1\); its own message is above\n$/,
+  )
   assert.equal(child.stderr.split('\n').length, 3)
 })

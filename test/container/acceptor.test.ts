@@ -24,7 +24,7 @@ let accepted = 0
 let sockets: Socket[] = []
 let someone: (() => void) | undefined
 
-/** Resolves once `condition` holds; it is looked at whenever the acceptor did something. */
+/** Resolves when `condition` holds; checked after each action of the acceptor. */
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) {
     await new Promise<void>((resolve) => {
@@ -191,7 +191,7 @@ describe('Acceptor', () => {
   })
 
   it('remembers a bounded number of refusals', () => {
-    // Sockets that say one byte, from as many addresses as a scan has.
+    // Sockets that send one byte, from as many addresses as a port scan has.
     const visit = (address: string): void => {
       const listeners = new Map<string, (chunk: Buffer) => void>()
       const socket = {

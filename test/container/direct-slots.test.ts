@@ -1,4 +1,4 @@
-/** Requests to a container's port that wait for slots. test/pair/fair-slots.test.ts has the slow clients. */
+/** Requests to a container's port that wait for slots. For slow clients see test/pair/fair-slots.test.ts. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -9,7 +9,7 @@ import { Serving } from './serving.ts'
 
 const BLOCK = Buffer.alloc(64 * 1024)
 
-/** `/big` is more than any buffer holds; `/hold` runs until it is released. */
+/** `/big` exceeds the capacity of every buffer; `/hold` runs until it is released. */
 function application(): { application: Application; running: string[]; release: () => void } {
   const running: string[] = []
   const gate = Promise.withResolvers<void>()

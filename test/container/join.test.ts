@@ -8,7 +8,7 @@ import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 
-/** A socket that a test connects, refuses or ends by hand. */
+/** A socket that a test connects, refuses or closes. */
 class FakeSocket extends EventEmitter {
   destroyed = false
 
@@ -64,7 +64,7 @@ class World {
   /** Every dial, oldest first. */
   readonly dials: { to: string; at: number; socket: FakeSocket }[] = []
   readonly links: { to: string; link: FakeLink }[] = []
-  /** What the resolver says; an error: it fails. */
+  /** The addresses of the resolver; an error: the resolver fails. */
   answer: string[] | Error = []
   asked = 0
   random = 1
@@ -99,7 +99,7 @@ class World {
     await settle()
   }
 
-  /** Time passes in small steps, so that what waits for the resolver gets its turn. */
+  /** Advances the clock in small steps, so that the resolver's callbacks run in between. */
   async pass(ms: number): Promise<void> {
     for (let left = ms; left > 0; left -= 10) {
       this.clock.advance(Math.min(10, left))
@@ -115,7 +115,7 @@ class World {
     return link
   }
 
-  /** Until there is another dial. */
+  /** Resolves at the next dial. */
   async redial(): Promise<void> {
     const before = this.dials.length
     while (this.dials.length === before) await this.pass(10)
@@ -198,7 +198,7 @@ describe('Joiner', () => {
     await world.redial()
     assert.equal(world.connect(world.dials.length - 1, 'p1', 1, 2).drained, undefined)
     assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 2 ready>')
-    // Told when it was lost and when it was found, and not for the tries between.
+    // Logged when the proxy was lost and when it was found, and not for the attempts in between.
     assert.deepEqual(world.log.messages(), ['a proxy cannot be joined; trying again', 'a proxy is joined again'])
   })
 
@@ -354,7 +354,7 @@ describe('Joiner', () => {
     link.close(new Error('reset'))
     await world.pass(60)
     assert.equal(world.dials.length, 2)
-    // It is away for two seconds: whenever it comes back, a dial is less than a second off.
+    // The proxy is away for two seconds: whenever it returns, the next dial is less than a second away.
     for (let i = 0; i < 200; i++) {
       world.dials.at(-1)!.socket.refuse()
       await world.pass(10)

@@ -1,6 +1,4 @@
-/**
- * What an application hears of its requests that the drain timeout ends, over each wire, by the time the drain is over.
- */
+/** The events of requests that a drain timeout ends reach the application, over each wire, before the drain is over. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -30,7 +28,7 @@ const iteration = (): Promise<void> => new Promise((resolve) => setImmediate(res
 interface Case {
   readonly application: (hear: Hear) => Application
   readonly upgrade?: boolean
-  /** In any order. */
+  /** The expected events, in any order. */
   readonly hears: readonly string[]
 }
 

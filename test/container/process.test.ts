@@ -1,4 +1,4 @@
-/** `gantry container` as a process: how it begins, how it ends, and with which exit code. */
+/** `gantry container` as a process: how it starts and ends, and its exit codes. */
 
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import { HttpClient } from '../support/http-client.ts'
 
 const files: Record<string, string> = {
   'package.json': '{"type":"module"}',
-  // Answers when the file `go` exists, and says on its log that it runs.
+  // Responds when the file `go` exists, and logs that it runs.
   'slow.ts': `import { existsSync } from 'node:fs'
     import type { IncomingMessage } from 'node:http'
     const unused: IncomingMessage | undefined = undefined
@@ -43,7 +43,7 @@ async function runToEnd(...argv: string[]): Promise<{ code: number | null; stdou
   return { code, stdout: child.stdout, stderr: child.stderr }
 }
 
-/** A container with one request that runs in it. */
+/** A container with one running request. */
 async function busy(): Promise<{ gantry: Gantry; client: HttpClient; answer: Promise<string> }> {
   rmSync(join(directory, 'go'), { force: true })
   const gantry = await startGantry(['container', join(directory, 'slow.ts'), '--listen', '127.0.0.1:0'])
@@ -105,7 +105,7 @@ describe('gantry container', () => {
     const { gantry, client, answer } = await busy()
     gantry.child.process.kill('SIGTERM')
     await gantry.child.until(() => gantry.child.logged('draining'))
-    // Two that come within a quarter of a second are one: a terminal and npm both deliver a Ctrl-C.
+    // Two signals within a quarter of a second count as one: a terminal and npm both deliver a Ctrl-C.
     const again = setInterval(() => gantry.child.process.kill('SIGTERM'), 50)
     const exit = await gantry.child.exited
     clearInterval(again)

@@ -77,7 +77,7 @@ describe('isSelf', () => {
 })
 
 const files: Record<string, string> = {
-  // Each request calls the application itself once more for each host left in its path.
+  // Each request calls the application again for each remaining host in its path.
   'listens.mjs': `
     import { createServer, get } from 'node:http'
     import { connect, Socket } from 'node:net'
@@ -96,7 +96,7 @@ const files: Record<string, string> = {
         else if (kind === 'other') res.end(await text('http://127.0.0.1:' + other.address().port))
         else if (kind === 'shown') res.end(await text('http://127.0.0.1:' + server.address().port + '/inner'))
         else if (kind === 'many') {
-          // In one tick, each over a connection of its own.
+          // In one tick, each over its own connection.
           const all = Array.from({ length: 700 }, () => new Promise((resolve, reject) => {
             get({ port: PORT, path: '/inner', agent: false }, (inner) => inner.resume().on('end', resolve)).on('error', reject)
           }))
@@ -142,7 +142,7 @@ before(() => {
 })
 after(() => rmSync(directory, { recursive: true, force: true }))
 
-/** A port on which nobody listens, and that the system does not assign: below its range. */
+/** A port without a listener that the system does not assign, because it is below the system's range. */
 async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 10_000)

@@ -37,10 +37,10 @@ interface Held {
   answer(body?: string): void
 }
 
-/** An application whose requests wait for their test. */
+/** An application whose requests wait for the test. */
 class Holding {
   readonly waiting: Held[] = []
-  /** Every one that came. */
+  /** Every request so far. */
   readonly all: Held[] = []
   most = 0
 
@@ -126,7 +126,7 @@ describe('a container', () => {
     const clients = [await serving.http(), await serving.http()]
     const responses = clients.map((client) => client.fetch({ target: '/held' }))
     await until(() => holding.waiting.length === 2)
-    // As many as may be undecided above the limit, and one more.
+    // As many connections as may be undecided above the limit, and one more.
     for (let count = 0; count < 3; count++) await serving.socket()
     const proxy = await serving.proxy()
     const call = proxy.call('/over-the-link')
@@ -184,7 +184,7 @@ describe('a container', () => {
     const socket = await serving.socket()
     const first = new TestProxy(socket, {})
     await first.ready
-    // It reads no PING, and so sends no PONG.
+    // The peer reads no PING, so it sends no PONG.
     socket.pause()
     await until(() => {
       clock.advance(500)
@@ -367,7 +367,7 @@ describe('a container’s slots', () => {
     await using serving = await Serving.start(
       async (_, start) => {
         runs++
-        // It does not look at its signal.
+        // The application ignores its signal.
         await settle.promise
         start('200 OK', text)
         return []
@@ -469,7 +469,7 @@ describe('a container that drains', () => {
           .then(() => 'accepted')
           .catch(() => 'refused')) === 'refused',
     )
-    // One connection is left, which has been idle since.
+    // One connection remains, which has been idle since.
     const late = await idle.fetch({ method: 'POST', target: '/', body: 'late' })
     assert.deepEqual([String(late.body), fields(late, 'Connection')], ['true', ['close']])
     assert.equal(draining, 1)
@@ -509,7 +509,7 @@ describe('a container that drains', () => {
     const serving = await Serving.start(path, ['--listen', `unix:${unix}`, '--drain-delay', '5s'], { clock })
     const proxy = await serving.proxy()
     assert.equal(await proxy.call('/x'), '/x')
-    // No clock has to move.
+    // The clock need not advance.
     await serving.container.drain()
     assert.deepEqual(
       serving.log.messages('info').filter((line) => line.startsWith('leaving')),
@@ -538,7 +538,7 @@ describe('a container that drains', () => {
   it('answers clients that connected before, although their connections were not accepted yet', async () => {
     const unix = join(directory, 'knock')
     const serving = await Serving.start(path, ['--listen', `unix:${unix}`])
-    // The system has taken the connection when this returns.
+    // The system has accepted the connection when this returns.
     const socket = connect({ path: unix })
     socket.write('GET /knocked HTTP/1.1\r\nHost: a\r\n\r\n')
     const answer = whole(socket)
@@ -575,7 +575,7 @@ describe('a container that drains', () => {
     clock.advance(1)
     await assert.rejects(call)
     assert.equal((await sent.whole()).complete, false)
-    // Keeps nothing waiting: no clock needs to move for it.
+    // Nothing waits for it, so the clock need not advance.
     await drained
     const reasons = holding.all.map(({ environ }) => (environ.gantry.signal.reason as { code?: string }).code)
     assert.deepEqual(reasons, ['DRAIN_TIMEOUT', 'DRAIN_TIMEOUT'])
@@ -660,7 +660,7 @@ describe('a container that drains', () => {
       closed = said
     })
     const drained = serving.container.drain()
-    // The moment begins once the listeners are closed.
+    // The delay begins when the listeners are closed.
     while (closed === undefined) {
       await new Promise((resolve) => setImmediate(resolve))
       clock.advance(1)

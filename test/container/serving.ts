@@ -1,4 +1,4 @@
-/** A container in this process, and clients of each wire it speaks. */
+/** A container in this process, and clients for each of its wires. */
 
 import { once } from 'node:events'
 import { connect, type NetConnectOpts, type Socket } from 'node:net'
@@ -30,7 +30,7 @@ export class Serving {
     this.accessLog = accessLog
   }
 
-  /** Serves `application` with the options of a command line. Listens on a loopback port unless told otherwise. */
+  /** Serves `application` with the options of a command line. By default it listens on a loopback port. */
   static async start(application: Application, argv: string[] = [], options: ServingOptions = {}): Promise<Serving> {
     const { environment = {}, ...rest } = options
     const listens = argv.some((word) => word === '--listen' || word === '--join')
@@ -48,7 +48,7 @@ export class Serving {
     return dialTarget(address)
   }
 
-  /** A connection without a protocol. */
+  /** A connection on which nothing was sent. */
   async socket(index?: number): Promise<Socket> {
     const socket = connect({ ...this.target(index), noDelay: true })
     socket.on('error', () => {})
@@ -63,7 +63,7 @@ export class Serving {
     return client
   }
 
-  /** A link as a proxy has it, ready. */
+  /** A ready link of a proxy. */
   async proxy(options: { token?: string; index?: number } = {}): Promise<TestProxy> {
     const proxy = new TestProxy(await this.socket(options.index), { token: options.token })
     this.#clients.push(proxy)
@@ -77,7 +77,7 @@ export class Serving {
   }
 }
 
-/** The proxy's end of one link: it calls as long as it is granted slots, and keeps the rest waiting. */
+/** The proxy's end of one link: calls while it has slots, and lets the other requests wait. */
 export class TestProxy {
   readonly caller: Caller
   readonly ready: Promise<void>
@@ -108,7 +108,7 @@ export class TestProxy {
     ready.promise.catch(() => {})
   }
 
-  /** Whatever the grant is. Resolves with the body. */
+  /** Calls without regard to the granted slots. Resolves with the body. */
   async call(target: string = '/'): Promise<string> {
     const environ = makeEnviron({ target })
     let headers: Headers = []
@@ -125,7 +125,7 @@ export class TestProxy {
     return headers.length >= 0 ? Buffer.concat(chunks).toString('latin1') : ''
   }
 
-  /** As soon as there is a slot for it; again when the slot was taken back meanwhile, as the pool does. */
+  /** Calls when there is a slot; calls again if the slot was revoked meanwhile, as the pool does. */
   async queue(target: string = '/'): Promise<string> {
     for (;;) {
       await new Promise<void>((resolve) => {
@@ -148,7 +148,7 @@ export class TestProxy {
     this.caller.destroy()
   }
 
-  /** Let go, and not yet in flight. */
+  /** Requests that no longer wait and are not in flight yet. */
   #promised = 0
 
   #pump(): void {

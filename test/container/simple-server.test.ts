@@ -1,6 +1,6 @@
 /**
- * The simple server, and the cases of CPython's test_wsgiref (IntegrationTests, HandlerTests) that carry over: their
- * names stand before the titles they became. Those of UtilityTests are in test/protocol/contract/request-uri.test.ts.
+ * The simple server, and the applicable cases of CPython's test_wsgiref (IntegrationTests, HandlerTests), whose names
+ * are in the titles. For UtilityTests see test/protocol/contract/request-uri.test.ts.
  */
 
 import assert from 'node:assert/strict'
@@ -41,7 +41,7 @@ async function serving(application: Application): Promise<Serving> {
   return { server, log, to, [Symbol.asyncDispose]: () => server.close() }
 }
 
-/** All that a connection brings for `request`, while the server handles one. */
+/** The whole response to `request`, while the server handles one connection. */
 async function amock(application: Application, request: string | Buffer): Promise<{ out: string; log: RecordingLog }> {
   await using served = await serving(application)
   const handled = served.server.handleRequest()
@@ -140,7 +140,7 @@ describe('the cases of test_wsgiref', () => {
     let received = 0
     for await (const chunk of socket) {
       received += (chunk as Buffer).length
-      // Read on only in another turn, so that the server's writes meet a full socket again and again.
+      // The client reads on in a later event-loop iteration, so that the server's writes find a full socket repeatedly.
       await new Promise((resolve) => setImmediate(resolve))
     }
     assert.equal(await handled, true)
@@ -169,7 +169,7 @@ describe('the cases of test_wsgiref', () => {
     assert.equal(environ['wsgi.file_wrapper'], fileWrapper)
     assert.equal(typeof environ['wsgi.input'].read, 'function')
     assert.equal(typeof environ['wsgi.errors'].write, 'function')
-    // The process's own variables are none of the request's.
+    // The variables of the process are not variables of the request.
     assert.equal(environ['PATH'], undefined)
   })
 
@@ -485,7 +485,7 @@ describe('close', () => {
     const closing = server.close().then(() => {
       closed = true
     })
-    // The listener is closed first, and only then is there a time to pass.
+    // The listener is closed first; only after that does the timeout begin.
     while (!closed) {
       t.mock.timers.tick(5_000)
       await new Promise((resolve) => setImmediate(resolve))
@@ -493,6 +493,7 @@ describe('close', () => {
     await closing
     assert.equal(await left, '')
     assert.deepEqual(log.messages('warn'), ['the server is closed, but its application has not settled'])
+    assert.equal(log.lines.find(({ level }) => level === 'warn')?.fields['code'], 'NOT_SETTLED')
   })
 })
 

@@ -194,7 +194,7 @@ describe('allocate', () => {
   })
 })
 
-/** A proxy's link: it uses what it is granted, as far as it has requests. */
+/** A proxy's link: it uses its granted slots as far as it has requests. */
 class Link implements SlotHolder {
   readonly slots: Slots
   running = 0
@@ -323,14 +323,14 @@ describe('Slots', () => {
             slots.release()
           }
           if (kind === 'join' && links.length < 4) links.push(new Link(slots))
-          // A link leaves when what ran on it has settled.
+          // A link leaves when its running requests have settled.
           if (kind === 'leave' && link?.running === 0) slots.leave(links.splice(which, 1)[0]!)
 
           const taken = sum(links.map(({ granted, running }) => Math.max(granted, running))) + direct
           assert.ok(taken <= size, `${taken} of ${size}`)
           assert.equal(slots.running, sum(links.map(({ running }) => running)) + direct)
           if (links.some(({ waiting }) => waiting > 0)) {
-            // Somebody waits: every slot is in use, or granted to a link that has not used it up yet.
+            // A request waits: every slot is in use, or granted to a link that has not used it yet.
             const usable = links.some(({ granted, running, waiting }) => waiting > 0 && running < granted)
             assert.ok(slots.running === size || usable, `${slots.inspect()} with somebody waiting`)
           }

@@ -20,7 +20,9 @@ import { withDirectory } from '../support/directory.ts'
 import { RecordingLog } from '../support/log.ts'
 import { type InstalledCopy, installCopy } from '../support/package.ts'
 
-/** Classes used with `instanceof`: `branded`, or why no object of another copy can occur there. */
+/**
+ * Classes that are used with `instanceof`: `branded`, or the reason why an object of another copy cannot occur there.
+ */
 const classes: Readonly<Record<string, string>> = {
   AbortError: 'branded',
   Context: 'branded',
@@ -143,7 +145,7 @@ describe('two copies in one process', () => {
   })
 
   it('accept the objects of a copy that is too different to share its brand', async () => {
-    // As in another copy after its class was renamed.
+    // As in another copy in which the class was renamed.
     const environ = environOf(theirs)
     const { requestId, rawHeaders, signal } = environ.gantry
     environ.gantry = { ...environ.gantry, requestId, rawHeaders, signal, draining: false, onFinished: () => {} }
@@ -198,7 +200,7 @@ describe('two copies in one process', () => {
     const undo = ours.installLightFetch()
     try {
       const { Request, Response } = globalThis
-      // One that is loaded only now takes the first one's classes for the platform's.
+      // A copy that is loaded only now mistakes the classes of the first copy for the platform's.
       const late = join(installed.folder, 'late')
       cpSync(join(installed.path, 'dist'), join(late, 'dist'), { recursive: true })
       writeFileSync(join(late, 'package.json'), '{ "type": "module" }')
@@ -214,7 +216,7 @@ describe('two copies in one process', () => {
       const { status, headers, body } = await ours.call(application, { method: 'POST', path: '/p', body: 'sent' })
       assert.equal(status, 201)
       assert.equal(body.toString(), 'sent')
-      // A light request of one copy's server, in the other's handler.
+      // A light request from the server of one copy, in a handler of the other copy.
       const echo: ours.Application = async (environ, startResponse) => {
         startResponse('202 Accepted', [['X-Method', environ.REQUEST_METHOD]])
         return [await environ['wsgi.input'].read()]

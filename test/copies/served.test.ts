@@ -1,6 +1,6 @@
 /**
- * An application with its own copy of Gantry, of another version, served by this copy: it responds as under its own,
- * with one warning.
+ * An application that imports its own copy of Gantry, of another version, and is served by this copy: it responds as
+ * with its own copy, and one warning is logged.
  */
 
 import assert from 'node:assert/strict'
@@ -22,7 +22,7 @@ interface Served {
 
 interface Way {
   readonly name: string
-  /** Which processes load the application's copy beside another version. */
+  /** The processes that load the application's copy beside another version. */
   readonly mixed: number
   start(copy: InstalledCopy): Promise<Served>
 }
@@ -61,7 +61,7 @@ const ways: readonly Way[] = [
   },
 ]
 
-/** The expected response: a status, and some of the rest. */
+/** The expected response: the status, and parts of the rest. */
 interface Expected {
   readonly status: number
   readonly fields?: Readonly<Record<string, string>>

@@ -1,4 +1,4 @@
-/** `deploy/image/gantry`, the command of the images: health probes by a shell, everything else by Node. */
+/** `deploy/image/gantry`, the command of the images: a shell runs health probes, and Node runs everything else. */
 
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
@@ -14,7 +14,7 @@ import { repositoryFile } from '../support/child.ts'
 import { withDirectory } from '../support/directory.ts'
 import { freePort, listening } from '../support/sockets.ts'
 
-/** What the images have, being Debian's. */
+/** The shell of the images, which are based on Debian. */
 function withoutTools(): string | false {
   try {
     execFileSync('timeout', ['9', 'bash', '-c', 'true'], { stdio: 'pipe' })
@@ -28,11 +28,11 @@ function withoutTools(): string | false {
 interface Result {
   readonly code: number
   readonly printed: string
-  /** The arguments of Node, if it was started. */
+  /** The arguments of Node, if Node was started. */
   readonly node: string | undefined
 }
 
-/** Runs the command where Node is a program that only says how it was started. */
+/** Runs the command with a Node that only reports how it was started. */
 function gantry(argv: readonly string[], environment: Record<string, string> = {}): Promise<Result> {
   return withDirectory(async (directory) => {
     const node = join(directory, 'node')

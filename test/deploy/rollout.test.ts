@@ -1,4 +1,4 @@
-/** `deploy/compose/rollout` with a docker that is a script: what it does when a command of docker fails. */
+/** `deploy/compose/rollout` with a script in place of docker: how it handles failed docker commands. */
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
@@ -8,7 +8,10 @@ import { describe, it } from 'node:test'
 import { repositoryFile } from '../support/child.ts'
 import { withDirectory } from '../support/directory.ts'
 
-/** Two old containers run; `compose up` adds as many. FAILS: a command that fails. FEW: how many it adds. */
+/**
+ * Two old containers run, and `compose up` adds two. FAILS names a command that fails; FEW is the number of containers
+ * that are added instead.
+ */
 const DOCKER = `#!/bin/sh
 echo "$*" >> "$CALLS"
 up=$CALLS.up

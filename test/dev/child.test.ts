@@ -40,7 +40,7 @@ test('the failure that a child reports last is known when its exit is', async ()
 })
 
 test('has ended when a process that it left running, and that ignores SIGTERM, is killed', async () => {
-  // It tells the process id once the trap is set.
+  // It prints its process id after it has set the trap.
   const { child } = started(`
     const { spawn } = require('node:child_process')
     const rest = spawn('sh', ['-c', 'trap "" TERM; echo set; while :; do sleep 0.05; done'])

@@ -18,7 +18,7 @@ const FAILURE = {
 }
 const HTML = { Accept: 'text/html', 'Sec-Fetch-Dest': 'document' }
 
-/** Its page, whatever is asked; `sent` keeps what it was asked with. */
+/** The application's response to every request; `sent` keeps the requests. */
 function pages(type: string = 'text/html', more: [string, string][] = []) {
   const sent: Record<string, unknown>[] = []
   const application: Application = (environ, start) => {
@@ -157,7 +157,7 @@ describe('a container that was lost', () => {
     state.loadBegan(false)
     state.loaded()
     assert.match(text, /"path":"[^"]*shown=s\.1","again":true/)
-    // What was sent is not sent again by itself.
+    // The page does not repeat a request with a body by itself.
     assert.match(await crashed('POST'), /"again":false/)
     const leaving = new AbortController()
     const answer = call(front, { path: '/.gantry/dev/events?shown=s.1', signal: leaving.signal })
@@ -210,7 +210,7 @@ describe('a container that was lost', () => {
 })
 
 describe('a page that waits', () => {
-  /** What a stream had said when it ended, or when `end` was called. */
+  /** The text of a stream at its end, or when `end` is called. */
   function listen(front: Application, shown?: string) {
     const leaving = new AbortController()
     const path = `/.gantry/dev/events${shown === undefined ? '' : `?shown=${shown}`}`
@@ -292,7 +292,7 @@ describe('a page that waits', () => {
     const open = Array.from({ length: 256 }, () => listen(front))
     await turn()
     const { status, text } = await listen(front).answer
-    // An event source that is refused does not ask again; one whose stream ends does.
+    // A browser reconnects an event source whose stream has ended, but not one that was refused.
     assert.deepEqual([status, text], [200, 'retry: 10000\n\n'])
     state.close()
     await Promise.all(open.map(({ answer }) => answer))

@@ -1,4 +1,4 @@
-/** Nothing of development is in a process that was not started for it: neither its modules nor what they would show. */
+/** A process that was not started with --dev loads no module of `dev/`, and shows nothing of an error. */
 
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { describe, it } from 'node:test'
 import { repositoryFile } from '../support/child.ts'
 import { FILES, SERVED, withDev } from '../support/dev.ts'
 
-/** Fails in each way that there is. */
+/** An application that fails in every possible way. */
 const FAILING = `import { word } from './word.ts'
 export const application = async (environ: any, startResponse: any) => {
   const path = environ.PATH_INFO
@@ -27,11 +27,11 @@ export const application = async (environ: any, startResponse: any) => {
   })()
 }
 `
-/** What would lead to the source, to our own, or to what only development has. */
+/** Texts that reveal the source of the application, the source of Gantry, or parts of development mode. */
 const LEAKS =
   /secret|\.ts\b|\.js\b|\bat \w+ \(|node_modules|node:internal|TypeError|Error:|youch|pino|chokidar|EventSource|\.gantry|<iframe|<script/i
 
-/** Everything that is sent back, head and all, to its end. */
+/** The whole response, with its head. */
 function raw(port: number, request: string): Promise<string> {
   return new Promise((resolve) => {
     let text = ''
@@ -96,7 +96,7 @@ describe('without --dev', () => {
         FILES,
         async (dev) => {
           await dev.said(SERVED)
-          // Whatever is loaded is resolved first.
+          // Each loaded module is resolved first, so the hook sees it.
           await dev.get('/throw', { Accept: 'text/html' })
           dev.child.process.kill('SIGTERM')
           await dev.child.exited
@@ -109,7 +109,7 @@ describe('without --dev', () => {
         },
         [],
         flag,
-        // Every process of it writes down what it loads.
+        // Each process records the modules that it loads.
         (directory) => {
           writeFileSync(join(directory, 'trace.mjs'), TRACE)
           return { NODE_OPTIONS: `--import=${join(directory, 'trace.mjs')}`, TRACE_FILE: join(directory, 'loaded') }

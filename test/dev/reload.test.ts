@@ -14,7 +14,7 @@ describe('a change', () => {
       await dev.said(RELOADED)
       assert.equal((await dev.get('/')).text, '<h1>two</h1>')
       assert.match(dev.child.stderr, /^app\.ts: word\.ts changed, reloaded in \d+ ms$/m)
-      // Its socket goes with it.
+      // Its socket is removed with it.
       await gone(first!)
       assert.equal(dev.containers().length, 1)
     }))
@@ -90,7 +90,7 @@ export default (_: any, start: any) => (start('200 OK', [['Content-Type', 'text/
       const clients = [1, 2, 3].map(async () => {
         while (running) {
           statuses.push((await dev.get('/')).status)
-          // As many as they can would leave the reloads, which are what this is about, little of the machine.
+          // Limited: unlimited requests would leave too little CPU time for the reloads under test.
           await new Promise((resolve) => setTimeout(resolve, 5))
         }
       })
@@ -116,7 +116,7 @@ describe('the end', () => {
       await using _events = await dev.events()
       dev.child.process.kill('SIGINT')
       assert.deepEqual(await dev.child.exited, { code: 0, signal: null })
-      // Nor does it look for what it has ended itself.
+      // It does not look for processes that it has ended itself.
       assert.equal(dev.child.stdout, '')
       assert.deepEqual(dev.containers(), [])
       assert.deepEqual(leftovers(dev), [])
@@ -135,7 +135,7 @@ describe('the end', () => {
     withDev(FILES, async (dev) => {
       await dev.said(SERVED)
       dev.child.process.kill('SIGKILL')
-      // Its output is open for as long as anybody has it.
+      // Its output ends when no process has it open.
       assert.deepEqual(await dev.child.exited, { code: null, signal: 'SIGKILL' })
       assert.deepEqual(dev.containers(), [])
     }))
@@ -196,7 +196,7 @@ export default (_: any, start: any) => (start('200 OK', [['Content-Type', 'text/
         await dev.said(SERVED)
         assert.equal(dev.containers().length, 2)
         dev.child.process.kill('SIGTERM')
-        // Its output is open for as long as anybody has it.
+        // Its output ends when no process has it open.
         assert.deepEqual(await dev.child.exited, { code: 0, signal: null })
         assert.deepEqual(dev.containers(), [])
       },

@@ -40,7 +40,7 @@ class Fixture {
   readonly clock = new FakeClock()
   readonly events: string[] = []
   readonly children: FakeChild[] = []
-  /** Set: connections are ready at once. */
+  /** If set, connections are ready immediately. */
   linking: PromiseWithResolvers<void> | undefined
   readonly reloader = new Reloader<string>({
     clock: this.clock,
@@ -62,7 +62,7 @@ class Fixture {
       this.events.push(`${(child as FakeChild).name} crashed with ${code}, again in ${wait}`),
   })
 
-  /** What has happened since it was last asked. */
+  /** The events since the last call. */
   async happened(): Promise<string[]> {
     await turn()
     await turn()
@@ -77,7 +77,7 @@ class Fixture {
     return this.children.filter(({ ended }) => !ended).length
   }
 
-  /** A change, and the quiet after it. */
+  /** A change, and the delay after it. */
   change(): void {
     this.reloader.changed()
     this.clock.advance(60)
@@ -112,7 +112,7 @@ describe('a change', () => {
     assert.equal(fixture.children.length, 2)
     fixture.clock.advance(1_000)
     await turn()
-    // The one that was loading has been ended for the last of them.
+    // The process that was loading was ended because of the last change.
     assert.equal(fixture.children.length, 3)
   })
 

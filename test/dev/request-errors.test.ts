@@ -48,7 +48,7 @@ async function* syncSteps(body: Body): AsyncGenerator<Uint8Array> {
   yield* body as Iterable<Uint8Array>
 }
 
-// In a proxy it would see only what the container's exchange has made of an error.
+// In a proxy it would see only the error page of the container's exchange.
 for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
   describe(`showRequestErrors, ${place.name}`, () => {
     for (const path of ['/call', '/promise', '/started', '/first', '/sync']) {
@@ -152,7 +152,7 @@ describe('showRequestErrors', () => {
   })
 
   it('shows the environ without what is secret', async () => {
-    // Not in this file, whose lines are on the page.
+    // Not in this file, because the page shows its lines.
     const secret = ['tell', 'nobody'].join('-')
     const application = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(throwing(new Error('oh')))
     const headers = {

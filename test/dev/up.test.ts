@@ -4,7 +4,7 @@ import { APP, BROKEN, FILES, RELOADED, SERVED, withDev, word } from '../support/
 
 const HTML = { Accept: 'text/html', 'Sec-Fetch-Dest': 'document' }
 
-/** What a page waits for the end of. */
+/** The reload that a page waits for. */
 function shownBy(page: string): string {
   const match = /"path":"\/\.gantry\/dev\/events\?shown=([^"]+)"/.exec(page)
   assert.ok(match, 'the page waits for nothing')

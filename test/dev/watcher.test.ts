@@ -12,9 +12,9 @@ import { withDirectory } from '../support/directory.ts'
 interface Watched {
   readonly watcher: Watcher
   readonly directory: string
-  /** Writes a file and adds it as it is. */
+  /** Writes a file, and adds its current state. */
   add(name: string, text: string): string
-  /** Resolves with the file of the next change that nobody has asked for yet. */
+  /** Resolves with the file of the next change that no earlier call has returned. */
   next(): Promise<string>
   readonly changes: string[]
 }
@@ -40,7 +40,7 @@ function watched(interval: number, body: (watched: Watched) => Promise<void>): P
       return file
     }
     const next = async (): Promise<string> => {
-      // The watcher's own timers keep no process alive.
+      // The timers of the watcher do not keep a process alive.
       const alive = setInterval(() => {}, 1_000)
       while (changes.length === 0) {
         await new Promise<void>((resolve) => {
@@ -65,7 +65,7 @@ for (const [way, interval] of [
   describe(`noticed ${way}`, () => {
     it('is a file that was written', () =>
       watched(interval, async ({ add, next }) => {
-        // At once: whether it is attached yet or not, no change is missed.
+        // Immediately: no change is missed, whether the watcher is attached yet or not.
         const file = add('a.ts', 'one')
         for (const text of ['two!', 'three', 'fourth']) {
           writeFileSync(file, text)

@@ -1,4 +1,4 @@
-/** `docker compose up`, and what may happen to its containers while clients ask on. */
+/** `docker compose up`, and changes of its containers while clients send requests. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it, type TestContext } from 'node:test'
@@ -8,10 +8,10 @@ import { assertSafe, type Outcome } from '../support/load.ts'
 import { withoutEngine } from './engine.ts'
 import { buildImages, docker, IMAGE, Project, until } from './project.ts'
 
-// Its reaper is a container of an image that has to be pulled; what is started here is stopped here.
+// testcontainers' reaper needs an image that would have to be pulled. These tests stop what they start.
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
 
-/** A test that waits for what does not come fails after this, milliseconds. */
+/** Timeout of a test, ms. */
 const patience = { timeout: 90_000 }
 
 function failed(outcomes: readonly Outcome[]): Outcome[] {
@@ -19,8 +19,8 @@ function failed(outcomes: readonly Outcome[]): Outcome[] {
 }
 
 /**
- * What failed had begun to be answered, and was cut visibly, or was answered 502 since it may not run twice, or had a
- * body that is kept no longer than until it starts.
+ * Each failed request has an allowed reason: its response had begun and was visibly truncated; it got 502 because it
+ * may not run twice; or its body is kept only until the application starts.
  */
 function assertUnrepeatable(outcomes: readonly Outcome[]): void {
   for (const { id, method, size, status, complete } of outcomes) {
@@ -40,13 +40,13 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
 
   after(() => project.down())
 
-  // Asked for each time: a container that was replaced or restarted is at another one.
+  // Read each time: a replaced or restarted container has another port.
   const proxy = (): Promise<number> => project.port('proxy', 8080)
   const uwsgi = (): Promise<number> => project.port('nginx', 8081)
   const http = (): Promise<number> => project.port('nginx', 8082)
   const proxies = (): Promise<number> => project.port('nginx', 8083)
 
-  /** Runs `change` under load on `port`, and until `then` holds. */
+  /** Runs `change` under load on `port`, until `then` holds. */
   async function underLoad(
     port: () => Promise<number>,
     change: () => Promise<void>,
@@ -65,7 +65,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     return load.outcomes
   }
 
-  /** Resolves once a proxy has so many containers. */
+  /** Resolves when a proxy has this number of containers. */
   function ready(name: string, containers: number): Promise<void> {
     const wanted = `"containers":${containers},`
     return until(async () => (await docker('exec', name, 'gantry', 'health').catch(() => '')).includes(wanted))
@@ -189,7 +189,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     const [name = ''] = await project.containers('container')
     const url = `http://127.0.0.1:${await proxy()}/who?ms=3000`
     const slow = Array.from({ length: 8 }, () => fetch(url, { method: 'POST' }))
-    // Where each of them runs is known only when it answers; so that some run on this one, there are several.
+    // The node of each container is known only from its responses. There are several, so that some run on this node.
     await until(async () => (await docker('exec', name, 'gantry', 'health')).includes('"running":0') === false)
     await docker('stop', name)
     const answers = await Promise.all(slow)
@@ -254,8 +254,8 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
           await ready(replaced[0] ?? '', 2)
         },
       )
-      // A connection that ends with its proxy is nginx's to repeat; it does for what is idempotent, and has not begun
-      // to answer.
+      // nginx repeats a request whose connection ended with its proxy if the request is idempotent and its response has
+      // not begun.
       assertUnrepeatable(failed(outcomes))
       told(t, outcomes)
       await project.scale({ proxy: 1, container: 2 })
@@ -274,8 +274,8 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
           await ready(name, 2)
         },
       )
-      // Meanwhile there is no proxy, and nginx says so (or closes after the upload that it did not read): nothing begun
-      // is cut.
+      // Meanwhile there is no proxy, and nginx answers with an error (or closes after an upload that it did not read).
+      // No response that has begun is truncated.
       assert.deepEqual(
         failed(outcomes).filter(({ status }) => status === 200),
         [],
@@ -292,7 +292,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
       const two = { GANTRY_WORKERS: '2' }
       await project.scale({ proxy: 1, container: 2 }, two)
       const [name = ''] = await project.containers('proxy')
-      /** Workers that have so many containers. */
+      /** The number of workers that have this number of containers. */
       const workersWith = async (containers: number): Promise<number> => {
         const joined = new Map<unknown, Set<unknown>>()
         for (const { msg, pid, member } of await project.log(name)) {

@@ -1,4 +1,6 @@
-/** The same Compose project with containers that are found by their name, instead of joining. */
+/**
+ * The same Compose project, with containers that the proxy finds by their host name instead of containers that join.
+ */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'

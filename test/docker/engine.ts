@@ -1,11 +1,11 @@
 /**
- * Whether a Docker engine answers. Where one must be (CI), its absence fails; elsewhere its tests are skipped, and say
- * so.
+ * Whether a Docker engine answers. In CI a missing engine is a failure; elsewhere the tests are skipped with the
+ * reason.
  */
 
 import { execFileSync } from 'node:child_process'
 
-/** For a test's `skip`: false to run it, else why not. */
+/** For a test's `skip`: false to run the test, else the reason to skip it. */
 export function withoutEngine(): string | false {
   try {
     execFileSync('docker', ['version', '--format', '{{.Server.Version}}'], { stdio: 'pipe', timeout: 10_000 })

@@ -1,5 +1,6 @@
 /**
- * A framework's example as its Compose file starts it: images built, a proxy, containers that come and go behind it.
+ * The example of each framework as its Compose file starts it: built images, a proxy, and containers that are added and
+ * removed behind it.
  */
 
 import assert from 'node:assert/strict'
@@ -16,7 +17,7 @@ const run = promisify(execFile)
 
 const project = `gantry-test-express-${process.pid}`
 
-/** `docker compose` on the example, with its own words. */
+/** Runs `docker compose` on the example with its own Compose file. */
 async function compose(...argv: readonly string[]): Promise<string> {
   const file = repositoryFile('examples/express/compose.yml')
   const { stdout } = await run('docker', ['compose', '-p', project, '-f', file, ...argv], {

@@ -1,4 +1,4 @@
-/** The images by themselves, and the example of one that is made on them. */
+/** The images themselves, and the example of an image that is built on them. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
@@ -43,7 +43,7 @@ describe('the images', { skip: withoutEngine(), timeout: 300_000 }, () => {
       const lived = async (): Promise<boolean> => {
         const { Status, OOMKilled, Health } = await state()
         assert.deepEqual([Status, OOMKilled], ['running', false])
-        // The engine keeps the last five.
+        // The engine keeps the last five health results.
         return Health.Log.length === 5 && Health.Log.every(({ ExitCode }) => ExitCode === 0)
       }
       await until(lived)

@@ -1,6 +1,6 @@
 /**
- * The Compose file of this repository as a project of a test's own, and the engine's commands on it, beside a load that
- * goes on.
+ * The Compose file of this repository as a project of the test, and commands of the engine on it, under continuous
+ * load.
  */
 
 import { execFile, execFileSync } from 'node:child_process'
@@ -16,15 +16,14 @@ import { Load, type LoadOptions, Runs } from '../support/load.ts'
 const run = promisify(execFile)
 
 /**
- * The engine's command line; resolves with what it printed. Not synchronous: clients of this process are served
- * meanwhile.
+ * Runs the engine's command line; resolves with its output. Asynchronous, so that the clients in this process continue.
  */
 export async function docker(...argv: string[]): Promise<string> {
   const { stdout } = await run('docker', argv, { cwd: repositoryFile('.'), maxBuffer: 64 * 1024 * 1024 })
   return stdout.trim()
 }
 
-/** Whether npm reaches a registry: the examples' images install packages. */
+/** Whether npm reaches a registry: the images of the examples install packages. */
 export function registry(): boolean {
   try {
     execFileSync('npm', ['view', 'escape-html', 'version'], { stdio: 'pipe', timeout: 20_000 })
@@ -35,14 +34,14 @@ export function registry(): boolean {
 }
 
 /**
- * `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike, and `IMAGE:bad`, which
- * does not start.
+ * Builds `gantry/proxy` and `gantry/container`, and on the latter `IMAGE:1` and `IMAGE:2`, which respond alike, and
+ * `IMAGE:bad`, which does not start.
  */
 export const IMAGE = 'gantry/test-application'
 
 /**
- * An application that listens itself: `IMAGE:node` says so in its environment, and `IMAGE:silent` leaves that to who
- * runs it.
+ * Builds images of an application that listens itself: `IMAGE:node` sets `--interface node` in its environment; for
+ * `IMAGE:silent` the command line must set it.
  */
 export async function buildNodeImages(): Promise<void> {
   for (const [tag, value] of [
@@ -63,11 +62,11 @@ export async function buildImages(): Promise<void> {
   }
 }
 
-/** One run of `/count`, as the container wrote it down. */
+/** One run of `/count`, as the container recorded it. */
 export interface Run {
   readonly id: string
   readonly container: string
-  /** Milliseconds of the clock that the engine's host has too. */
+  /** Time in ms of the clock of the engine's host. */
   readonly at: number
   readonly version: string
 }
@@ -85,7 +84,7 @@ export class Project {
 
   constructor(profiles: readonly string[] = [], files: readonly string[] = []) {
     this.runs = new Runs(join(this.#directory, 'runs'))
-    // Written by the containers' user, whoever that is here.
+    // The user of the containers writes here, with any user id.
     chmodSync(this.#directory, 0o777)
     chmodSync(this.runs.path, 0o666)
     this.#profiles = profiles
@@ -101,7 +100,7 @@ export class Project {
     }
   }
 
-  /** Starts it and waits until every service is healthy. */
+  /** Starts the project, and waits until every service is healthy. */
   async up(): Promise<void> {
     this.#started = await new DockerComposeEnvironment(repositoryFile('.'), [...this.#files])
       .withProjectName(this.name)
@@ -116,12 +115,12 @@ export class Project {
     rmSync(this.#directory, { recursive: true, force: true })
   }
 
-  /** `docker compose` on this project. */
+  /** Runs `docker compose` on this project. */
   compose(argv: readonly string[], environment: Record<string, string> = {}): Promise<string> {
     return this.command('docker', ['compose', ...argv], environment)
   }
 
-  /** A program that runs `docker compose` on this project. Resolves with what it printed. */
+  /** Runs a program that runs `docker compose` on this project. Resolves with its output. */
   async command(program: string, argv: readonly string[], environment: Record<string, string> = {}): Promise<string> {
     const { stdout } = await run(program, [...argv], {
       cwd: repositoryFile('.'),
@@ -138,14 +137,14 @@ export class Project {
     return stdout.trim()
   }
 
-  /** `up -d --scale SERVICE=COUNT …`; services that are not named stay as many as they are. */
+  /** Runs `up -d --scale SERVICE=COUNT …`; services that are not named keep their number of containers. */
   async scale(counts: Record<string, number>, environment: Record<string, string> = {}): Promise<void> {
     Object.assign(this.#counts, counts)
     const scales = Object.entries(this.#counts).flatMap(([service, count]) => ['--scale', `${service}=${count}`])
     await this.compose(['up', '-d', '--no-build', ...scales], environment)
   }
 
-  /** The containers that run a service, by the names that they answer with (the first 12 digits of their ids). */
+  /** The containers of a service, by the names in their responses (the first 12 digits of their ids). */
   async containers(service: string): Promise<string[]> {
     const ids = await this.compose(['ps', '-q', service])
     return ids
@@ -154,7 +153,7 @@ export class Project {
       .map((id) => id.slice(0, 12))
   }
 
-  /** The host's port for a service's. It is another one after a restart. */
+  /** The host's port of a service. It changes at a restart. */
   async port(service: string, port: number, index = 1): Promise<number> {
     const printed = await this.compose(['port', '--index', String(index), service, String(port)])
     return Number(printed.slice(printed.lastIndexOf(':') + 1))
@@ -165,7 +164,7 @@ export class Project {
     return new Load({ port, seed, clients: 8, body: 150_000, work: 20, ...options })
   }
 
-  /** What ran, in order. */
+  /** The recorded runs, in order. */
   runsSoFar(): Run[] {
     return readFileSync(this.runs.path, 'utf8')
       .split('\n')
@@ -176,7 +175,7 @@ export class Project {
       })
   }
 
-  /** Resolves once each of `containers` has run something since `after` milliseconds. */
+  /** Resolves when each of `containers` has run a request after the time `after`, ms. */
   async ran(containers: readonly string[], after = 0): Promise<void> {
     await until(() => {
       const seen = new Set(this.runsSoFar().flatMap(({ container, at }) => (at > after ? [container] : [])))
@@ -184,7 +183,7 @@ export class Project {
     })
   }
 
-  /** Since the start of each, how long it took to its first run, milliseconds. */
+  /** For each container, the time from its start to its first run, ms. */
   async firstRuns(containers: readonly string[]): Promise<number[]> {
     const runs = this.runsSoFar()
     const times: number[] = []
@@ -195,7 +194,7 @@ export class Project {
     return times
   }
 
-  /** The log of a container, a line each. */
+  /** The lines of a container's log. */
   async log(container: string): Promise<Record<string, unknown>[]> {
     const text = await docker('logs', container)
     return text
@@ -209,18 +208,15 @@ export class Project {
   }
 }
 
-/** Between two looks at something that tells nobody of its changes. */
+/** Interval of checks of a state without events, ms. */
 function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 20))
 }
 
-/**
- * For anything that is waited for, milliseconds: on a machine that has other work too, and still less than a test is
- * given.
- */
+/** Timeout of a wait, ms: enough for a busy machine, and less than the timeout of a test. */
 const PATIENCE = 60_000
 
-/** Looks until `holds`; rejects when it does not come to that. */
+/** Checks repeatedly until `holds` resolves with true; rejects after the timeout. */
 export async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
   const late = Date.now() + PATIENCE
   while (!(await holds())) {

@@ -1,4 +1,4 @@
-/** The recipes of docs/deploy.md for the Compose file, run under load as they are written there. */
+/** The recipes of docs/deploy.md for the Compose file, run under load exactly as the page has them. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -10,10 +10,10 @@ import { assertSafe, type Outcome } from '../support/load.ts'
 import { withoutEngine } from './engine.ts'
 import { buildImages, buildNodeImages, docker, IMAGE, Project, until } from './project.ts'
 
-// Its reaper is a container of an image that has to be pulled; what is started here is stopped here.
+// testcontainers' reaper needs an image that would have to be pulled. These tests stop what they start.
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
 
-/** A test that waits in vain fails after this time, ms. */
+/** Timeout of a test, ms. */
 const patience = { timeout: 150_000 }
 
 const ROLLOUT = repositoryFile('deploy/compose/rollout')
@@ -26,7 +26,7 @@ function scriptsOf(heading: string): string[] {
   return [...block.matchAll(/^\$ docker compose exec proxy sh -c '(.*)'$/gm)].map(([, script = '']) => script)
 }
 
-/** What an address of the proxy answers, also for a host that no resolver knows. */
+/** The response of the proxy at an address, also for a host name that no resolver knows. */
 async function get(port: number, path: string, host = 'localhost'): Promise<{ status: number; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>()
   const asking = request({ host: '127.0.0.1', port, path, headers: { Host: host } }, async (response) =>
@@ -66,7 +66,7 @@ describe('recipes for the Compose file', { skip: withoutEngine(), timeout: 900_0
   after(() => project.down())
 
   it('replace the image: new containers beside the old ones, and no request fails', patience, async (t) => {
-    // One that was stopped is not started again, and is not counted.
+    // A stopped container is not started again, and is not counted.
     await project.scale({ container: 3 })
     const [stopped = '', ...old] = await project.containers('container')
     await docker('stop', stopped)

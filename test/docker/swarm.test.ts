@@ -1,4 +1,4 @@
-/** The Swarm stack on a swarm of one node, which is made for this test and left after it. */
+/** The Swarm stack on a swarm of one node, which the test creates and leaves. */
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
@@ -77,7 +77,7 @@ describe('docker stack deploy', { skip: withoutEngine(), timeout: 400_000 }, () 
       .map((line) => line.split(' ')[4] ?? '')
   }
 
-  /** Changes the service's image under load, until the update has ended, one way or the other. No request may fail. */
+  /** Changes the image of the service under load, until the update has succeeded or failed. No request may fail. */
   async function update(image: string): Promise<{ ended: string; requests: number }> {
     const load = new Load({ port, seed: seed++, clients: 8, body: 20_000, work: 20 })
     let ended = ''

@@ -52,12 +52,14 @@ export function logCalls(file: string): LogCall[] {
   return calls
 }
 
-/** The codes that `file` gives to failures: of refusals, errors with a status, and aborts. Docstrings have examples. */
+/** The codes that `file` gives to errors, refusals and log lines; not those of Node and the operating system. */
 export function codesIn(file: string): string[] {
   const text = readFileSync(repositoryFile(file), 'utf8').replace(/\/\*\*[\s\S]*?\*\//g, '')
   const given =
-    /(?:\brefuse\(|Error\(\s*(?:\d+,\s*)?|#answer\(\d+, |code: |UNREACHABLE = |^ {2}\| )'([A-Z][A-Z_0-9]+)'/gm
-  return [...text.matchAll(given)].map((match) => match[1]!)
+    /(?:\b(?:refuse|fail|unavailable|statusOf|abortExchange|\w*[eE]rror)\(\s*|\bcode(?:: \w+)? ?[:=] )'([A-Z][A-Z_0-9]+)'/g
+  return [...text.matchAll(given)]
+    .map((match) => match[1]!)
+    .filter((code) => !/^E(?:RR_|[A-Z0-9]+$)/.test(code) || code === 'ENDED')
 }
 
 function lineOf(text: string, at: number): string {

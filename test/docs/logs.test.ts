@@ -1,10 +1,10 @@
-/** docs/logs.md explains every message, field and code that the sources can log, and no other. */
+/** docs/logs.md explains every message and field that the sources can log; `errors.test.ts` compares the codes. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
 import { repositoryFile } from '../support/child.ts'
-import { codesIn, logCalls, membersOf, sources } from './log-calls.ts'
+import { logCalls, membersOf, sources } from './log-calls.ts'
 
 const PAGE = readFileSync(repositoryFile('docs/logs.md'), 'utf8')
 
@@ -65,34 +65,6 @@ suite('docs/logs.md', () => {
     assert.deepEqual(documented('`reason`').sort(), reasons.sort())
   })
 
-  test('explains every code of refused, failed and aborted requests', () => {
-    const files = sources().filter((file) =>
-      /^(?:pool|proxy|protocol\/http1|protocol\/uwsgi)\/|^protocol\/contract\/environ.ts$/.test(file),
-    )
-    // The client's side of uwsgi; and states of this process's own objects.
-    const given = files.filter((file) => file !== 'protocol/uwsgi/codec/response.ts').flatMap(codesIn)
-    const internal = new Set([
-      'DETACHED',
-      'CLOSED',
-      'RESPONSE_TWICE',
-      'NOT_OVER',
-      'STREAM_OVER',
-      'LLHTTP_MEMORY',
-      'UWSGI_NATIVE_STRING',
-      'UWSGI_TOO_LARGE',
-      // Why a peer is not reached.
-      'TIMEOUT',
-      'CONNECT_TIMEOUT',
-      // Of options, before there are requests.
-      'MISSING_OPTION',
-      'BAD_VALUE',
-    ])
-    const codes = [...given.filter((code) => !internal.has(code)), ...codesIn('protocol/contract/errors.ts')]
-    const explained = documented('`code`')
-    assert.deepEqual(missing(explained, codes), [], 'codes that docs/logs.md does not explain')
-    assert.deepEqual(missing(codes, explained), [], 'codes that there are not')
-  })
-
   test('need not explain the messages of errors, which only known files pass on to the log', () => {
     const passing = calls.filter(({ messages }) => messages.length === 0).map(({ file }) => file)
     assert.deepEqual([...new Set(passing)].sort(), [
@@ -102,7 +74,6 @@ suite('docs/logs.md', () => {
       'interfaces/node/to-node.ts',
       'middleware/cache/shared-fetch.ts',
       'middleware/error-page/error-page.ts',
-      'middleware/static/file-response.ts',
       'middleware/signals.ts',
       'middleware/static/file-response.ts',
       'process/run.ts',
@@ -110,7 +81,7 @@ suite('docs/logs.md', () => {
       'protocol/contract/exchange.ts',
       'protocol/frames/served-request.ts',
       'protocol/http1/request-loop.ts',
-      'interfaces/node/to-node.ts',
+      'protocol/log/error-lines.ts',
       'protocol/uwsgi/gateway.ts',
     ])
   })

@@ -1,4 +1,4 @@
-/** Each framework's example on plain Node and, unchanged, in the pair: the same answers from both. */
+/** Each framework's example on plain Node and, unchanged, in the pair: both give the same responses. */
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -17,9 +17,9 @@ import { freePort } from '../support/sockets.ts'
 interface Example {
   readonly name: string
   readonly module: string
-  /** What its README line says beyond the module. */
+  /** The arguments of the README's command line after the module. */
   readonly options?: readonly string[]
-  /** How plain Node ends: NestJS raises the signal anew. */
+  /** How plain Node ends: NestJS sends the signal to the process again. */
   readonly ends?: { code: number | null; signal: string | null }
 }
 
@@ -38,7 +38,7 @@ const examples: readonly Example[] = [
 
 interface Site {
   readonly child: TestChild
-  /** Without a slash at its end. */
+  /** The URL, without a slash at the end. */
   readonly url: string
 }
 
@@ -70,7 +70,7 @@ for (const example of examples) {
   for (const [way, start] of Object.entries(ways)) {
     describe(`the ${example.name} example, ${way}`, { concurrency: false }, () => {
       let site: Site
-      // A connection each: what keeps a server that stops is then its requests alone.
+      // One connection for each request: only running requests can delay the server's stop.
       const ask = (path: string, { headers, ...init }: RequestInit & { headers?: Record<string, string> } = {}) =>
         fetch(`${site.url}${path}`, { ...init, headers: { ...headers, connection: 'close' } })
 
@@ -176,7 +176,7 @@ for (const { name, module, options = [] } of examples) {
       await once(chat, 'open')
       const closed = once(chat, 'close')
       child.process.kill('SIGTERM')
-      // Fastify's plugin gives no code: 1005 stands for none.
+      // Fastify's plugin sends no close code: 1005 means that there is none.
       assert.equal((await closed)[0], name === 'fastify' ? 1005 : 1001)
       assert.deepEqual(await child.exited, { code: 0, signal: null })
     } finally {
@@ -214,7 +214,7 @@ async function begunUpload(url: string): Promise<{ finish(): Promise<unknown> }>
     headers: {
       'Content-Type': 'multipart/form-data; boundary=b',
       'Content-Length': head.length + tail.length,
-      // Answered when the body is asked for: the request has begun.
+      // The server sends this response when it reads the body: the request has begun.
       Expect: '100-continue',
     },
   })
@@ -231,7 +231,7 @@ async function begunUpload(url: string): Promise<{ finish(): Promise<unknown> }>
   }
 }
 
-/** Resolves once nobody takes new connections there. */
+/** Resolves when no process accepts new connections at the address. */
 async function refused(url: string): Promise<void> {
   const { hostname, port } = new URL(url)
   const taken = (): Promise<boolean> =>

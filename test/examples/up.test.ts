@@ -1,4 +1,4 @@
-/** What `npm start` starts, as a person meets it: two real processes and the example page. */
+/** `npm start`, as a new user sees it: two real processes and the example page. */
 
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
@@ -23,7 +23,7 @@ before(async () => {
 
 after(() => pair.end())
 
-/** The process id of the container that serves now; undefined until it has said so. */
+/** The process id of the container that serves now; undefined until it has logged it. */
 function containerId(): unknown {
   return pair.log.findLast((one) => one['name'] === 'container' && one['msg'] === 'ready')?.['pid']
 }

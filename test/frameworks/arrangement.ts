@@ -1,4 +1,7 @@
-/** One framework's application on node:http in one process, and in a container behind a proxy in two others. */
+/**
+ * The application of one framework, on node:http in one process, and in a container behind a proxy in two other
+ * processes.
+ */
 
 import { mkdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,10 +13,10 @@ import { HttpClient } from '../support/http-client.ts'
 import { temporary } from '../support/sockets.ts'
 import type { Framework, Peer } from './shape.ts'
 
-/** Milliseconds that a request or a note is waited for: a hang fails as one. */
+/** Timeout of a request or a note, ms: a hang is reported as a failure. */
 const PATIENCE = 60_000
 
-/** A peer with connections to close. */
+/** A server, and connections to close. */
 class Server implements Peer {
   readonly name: Peer['name']
   readonly framework: Framework
@@ -36,7 +39,8 @@ class Server implements Peer {
     const client = await this.connect()
     const answer = await within(client.fetch(request), `${request.method ?? 'GET'} ${request.target}`)
     client.destroy()
-    // A fetch handler's Headers have names of no case: @hono/node-server writes some as they were given.
+    // The names in a fetch handler's Headers have no case: @hono/node-server writes some of them in the case in which
+    // they were set.
     if (this.framework === 'Hono') answer.headers = answer.headers.map(([name, value]) => [name.toLowerCase(), value])
     return answer
   }
@@ -64,12 +68,12 @@ export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
 export interface Both {
   readonly plain: Server
   readonly pair: Server
-  /** Everything that was said. */
+  /** The whole output. */
   output(): string
   stop(): Promise<void>
 }
 
-/** Files with one time of change, so that `Last-Modified` and `ETag` are known. */
+/** Files with a fixed modification time, so that `Last-Modified` and `ETag` are known. */
 async function makeFiles(directory: string): Promise<void> {
   const files: Record<string, string | Buffer> = {
     'hello.txt': 'Hello from a file, with some text to take ranges of.\n',
@@ -90,7 +94,7 @@ async function makeFiles(directory: string): Promise<void> {
   }
 }
 
-/** How the container is told what `module` holds: arguments, and after a colon the export. */
+/** The container's arguments for `module`, with an export after a colon. */
 export interface InPair {
   readonly target: string
   readonly argv?: readonly string[]

@@ -1,9 +1,9 @@
-/** What is compared of two answers, and the table of what is not. */
+/** The parts of two responses that are compared, and the table of the others. */
 
 import type { Answer, Fields, Head } from '../support/client.ts'
 import { bytes, type Seen } from './shape.ts'
 
-/** Fields that are a connection's or a server's own matter, and why each is left out. */
+/** Fields that depend on the connection or on the server, and why each is left out. */
 export const leftOut: Readonly<Record<string, string>> = {
   date: 'the second in which an answer was made',
   server: 'the proxy names itself; node:http has no such field',
@@ -13,7 +13,7 @@ export const leftOut: Readonly<Record<string, string>> = {
   trailer: 'goes with chunked framing; the trailers themselves are compared',
 }
 
-/** A `Content-Length` that is left out: it was added to a body that was whole at once, and it is true. */
+/** A `Content-Length` that is left out: it was added to a body that was complete, and it is correct. */
 function lengthAdded(answer: Answer, other: Answer): boolean {
   const length = answer.headers.find(([name]) => name.toLowerCase() === 'content-length')
   return (
@@ -25,8 +25,8 @@ function lengthAdded(answer: Answer, other: Answer): boolean {
 }
 
 /**
- * An order for fields of different names, which have none (RFC 9110 §5.3); that of one name's is kept, for it means
- * something.
+ * Sorts fields of different names, whose order has no meaning (RFC 9110 §5.3). The order of fields of one name is kept,
+ * because it has a meaning.
  */
 function ordered(headers: Fields): Fields {
   const kept = headers.filter(([name]) => !Object.hasOwn(leftOut, name.toLowerCase()))
@@ -37,7 +37,7 @@ function informed(head: Head): { status: number; headers: Fields } {
   return { status: head.status, headers: ordered(head.headers) }
 }
 
-/** `answer` without what is not compared. */
+/** `answer` without the parts that are not compared. */
 export function seen(answer: Answer, other?: Answer): Seen {
   const added = other !== undefined && lengthAdded(answer, other)
   return {

@@ -1,12 +1,12 @@
-/** Where the pair differs from node:http, and why: each is asserted to be exactly that. */
+/** Where the pair differs from node:http, and why: each difference is asserted exactly. */
 
 import assert from 'node:assert/strict'
 import type { Framework, Seen } from './shape.ts'
 
 export interface Difference {
-  /** Of which frameworks; all, unless told. */
+  /** The frameworks that differ. Default: all. */
   readonly of?: readonly Framework[]
-  /** The title of the case in which it shows. */
+  /** The title of the case that shows the difference. */
   readonly title: string
   readonly reason: string
   /** Asserts the difference. */
@@ -17,7 +17,7 @@ function first(answers: unknown): Seen {
   return (answers as readonly Seen[])[0]!
 }
 
-/** Asserts what is told of the one and of the other, of several facts. */
+/** Asserts several facts, each on both servers. */
 function facts<T>(look: (seen: Seen) => T, plain: T, pair: T): Difference['differs'] {
   return (one, other) => {
     assert.deepEqual(look(first(one)), plain, 'node:http')
@@ -29,7 +29,7 @@ const status = (seen: Seen): number => seen.status
 
 const type = (seen: Seen): string | undefined => seen.headers.find(([name]) => name === 'content-type')?.[1]
 
-/** What has no answer on node:http. */
+/** Requests that get no response on node:http. */
 function unanswered(title: string): Difference {
   return {
     title,

@@ -1,4 +1,4 @@
-/** The tables of docs/frameworks: each row of "What differs" is so, on node:http, behind a proxy, and in the pair. */
+/** The tables of docs/frameworks: each row of "What differs" is true on node:http, behind a proxy, and in the pair. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -13,10 +13,10 @@ import { HttpClient } from '../support/http-client.ts'
 import { freePort } from '../support/sockets.ts'
 import { publishedDifferences } from './published/differences.ts'
 
-/** The client's address: another one than that of whoever connects without a choice. */
+/** The client's address: not the default address of a loopback client. */
 const CLIENT = '127.0.0.2'
 
-/** One module, three ways. */
+/** One module in three arrangements. */
 interface Ports {
   readonly plain: number
   /** node:http behind a proxy that speaks HTTP to it. */
@@ -26,7 +26,7 @@ interface Ports {
 
 type Row = (ports: Record<'http' | 'addresses', Ports> & { readonly hono: number }) => Promise<void>
 
-/** A row that another file asserts: the file, and words of it. */
+/** A row that another file asserts: the file, and words that it contains. */
 interface Elsewhere {
   readonly file: string
   readonly words: string
@@ -49,7 +49,7 @@ interface Facts {
   remoteAddress: string
   names: string[]
   forwarded: (string | null)[]
-  /** Names of fields with the value `said`. */
+  /** The names of the fields with the value `said`. */
   said: string[]
   connections: number
   socket: boolean
@@ -59,7 +59,7 @@ async function facts(port: number, headers: Fields = []): Promise<Facts> {
   return JSON.parse(await body(port, '/facts', headers)) as Facts
 }
 
-/** All that answers these bytes, once the answer's head and its body are there. */
+/** The complete response to these bytes, when its head and body have arrived. */
 async function raw(port: number, bytes: string): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1' })
   socket.write(bytes)
@@ -73,7 +73,7 @@ async function raw(port: number, bytes: string): Promise<string> {
   return answer
 }
 
-/** The trailers of an upload, as its application sees them. */
+/** The trailers of an upload, as the application sees them. */
 async function trailers(port: number, fields: Fields): Promise<string[]> {
   const client = await HttpClient.connect({ port, host: '127.0.0.1' })
   const sent = client.request({ method: 'POST', target: '/request-trailers', body: 'stream' })
@@ -84,7 +84,7 @@ async function trailers(port: number, fields: Fields): Promise<string[]> {
   return JSON.parse(body.toString()) as string[]
 }
 
-/** The first bytes that answer an upgrade without `Host`. */
+/** The first bytes of the response to an upgrade without `Host`. */
 async function hostless(port: number): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1' })
   socket.write('GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n')
@@ -93,7 +93,7 @@ async function hostless(port: number): Promise<string> {
   return chunk.toString('latin1')
 }
 
-/** What is answered to a client that says nothing more after its request. */
+/** The response to a client that closes its side after its request. */
 async function halfClosed(port: number, target: string): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   socket.end(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`)
@@ -102,7 +102,7 @@ async function halfClosed(port: number, target: string): Promise<string> {
   return answer
 }
 
-/** The first bytes that answer a request which asks for no upgrade. */
+/** The first bytes of the response to a request without an upgrade. */
 async function switched(port: number): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1' })
   socket.write('GET /switched HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -111,7 +111,7 @@ async function switched(port: number): Promise<string> {
   return chunk.toString('latin1')
 }
 
-/** `ip`, without and with trust in proxies, of one framework. */
+/** `ip` of one framework, without and with trust in proxies. */
 function addressRows(framework: string, untrusting: string, trusting: string): Record<string, Row> {
   return {
     [untrusting]: async ({ addresses: { behind, pair } }) => {
@@ -265,7 +265,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     },
     'a client that half-closes': async ({ http: { plain, pair } }) => {
       assert.match(await halfClosed(plain, '/whole'), /le/)
-      // A response that is ready before the FIN is read would be sent here, too.
+      // Here, too, a response that is ready before the FIN is read would be sent.
       assert.equal(await halfClosed(pair, '/later'), '')
     },
     'a status above 599': {

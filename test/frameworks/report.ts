@@ -9,7 +9,7 @@ import { type PublishedDifference, publishedDifference, unneeded } from './publi
 import { filesOf, packages, type Ran, runFile } from './published/suites.ts'
 import type { Framework } from './shape.ts'
 
-/** Files that are run at once. */
+/** The number of files that run concurrently. */
 const AT_ONCE = 3
 
 const frameworks: readonly [Framework, file: string][] = [
@@ -20,7 +20,7 @@ const frameworks: readonly [Framework, file: string][] = [
   ['NestJS', 'nest'],
 ]
 
-/** The test that counts cases is none. */
+/** The test that counts the cases is not a case. */
 const COUNTED = 'is asked in at least'
 
 type Row = readonly (string | number)[]
@@ -36,7 +36,7 @@ function table(rows: readonly Row[]): string {
 
 const unexpected: string[] = []
 
-/** One framework's cases: each compares the two servers, so that one run says both. */
+/** The cases of one framework: each case compares both servers in one run. */
 async function cases(): Promise<void> {
   const rows: Row[] = [['Framework', 'cases', 'as on node:http', 'differ as listed', 'failed']]
   for (const [framework, name] of frameworks) {
@@ -72,7 +72,7 @@ function passes(ran: Ran): string[] {
   return ran.outcomes.filter((one) => one.passed && !one.skipped).map((one) => one.name)
 }
 
-/** What packages publish: a test that fails on node:http too says nothing of the pair. */
+/** The published tests: a test that fails on node:http too does not concern the pair. */
 async function published(): Promise<void> {
   const rows: Row[] = [
     ['Package', 'files', 'not to be run', 'pass on node:http', 'pass in the pair', 'differ as listed', 'failed'],
@@ -80,7 +80,7 @@ async function published(): Promise<void> {
   const needed: Set<PublishedDifference> = new Set()
   for (const name of packages) {
     const both = await runBoth(filesOf(name))
-    // Most need modules that their own repository installs.
+    // Most of them need modules that only their own repository installs.
     const idle = both.filter(({ plain }) => passes(plain).length === 0).length
     let plainPasses = 0
     let pairPasses = 0

@@ -1,5 +1,6 @@
 /**
- * Runs cases against both servers of a framework: each is a test that both answer alike, or differ as the table says.
+ * Runs cases against both servers of a framework: each becomes a test that both give the same response, or differ as
+ * the table says.
  */
 
 import assert from 'node:assert/strict'
@@ -29,13 +30,13 @@ async function observe(both: Both, { run, requests = [] }: Case): Promise<[plain
 
 export interface Subject {
   readonly framework: Framework
-  /** The module, whose `server` node:http serves. */
+  /** The module; node:http serves its export `server`. */
   readonly module: string
   readonly inPair: InPair
   readonly cases: readonly Case[]
-  /** Says more than the framework's name. */
+  /** A title, if the framework's name is not enough. */
   readonly title?: string
-  /** How many cases there are at least. */
+  /** The minimum number of cases. */
   readonly least: number
 }
 

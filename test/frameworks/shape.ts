@@ -1,6 +1,4 @@
-/**
- * What a case of the frameworks' suite is, and what it is given. It knows neither frameworks nor how they are served.
- */
+/** The interface of a case in the frameworks' suite. Independent of the frameworks and of how they are served. */
 
 import { createHash } from 'node:crypto'
 import type { Answer, Fields, RequestOptions } from '../support/client.ts'
@@ -10,7 +8,7 @@ export type Framework = 'Express' | 'Koa' | 'Fastify' | 'Hono' | 'NestJS'
 
 /** One of the two servers under comparison. */
 export interface Peer {
-  /** Which: for what a test does at one of them alone. */
+  /** The name of the server, for steps on only one of them. */
   readonly name: 'plain' | 'pair'
   readonly framework: Framework
   readonly port: number
@@ -27,13 +25,13 @@ export interface Case {
   readonly title: string
   /** Requests, sent one after the other on one connection each. */
   readonly requests?: readonly RequestOptions[]
-  /** The plain answers' status codes: what keeps a case from comparing two pages that say "not found". */
+  /** The status codes on node:http: otherwise a case could compare two "not found" pages. */
   readonly status?: readonly number[] | Partial<Record<Framework, readonly number[]>>
-  /** Instead of `requests`: does something with a server and says what it saw. */
+  /** Instead of `requests`: uses a server, and returns what it saw. */
   readonly run?: (peer: Peer) => Promise<unknown>
   /** What `run` sees on plain node:http. */
   readonly sees?: unknown
-  /** Frameworks that have no such thing, and why. */
+  /** Frameworks that lack the feature, and why. */
   readonly without?: Partial<Record<Framework, string>>
 }
 
@@ -42,7 +40,7 @@ export function one(title: string, request: RequestOptions, status: NonNullable<
   return { title, requests: [request], status: typeof status === 'number' ? [status] : status }
 }
 
-/** What a client sees of an answer. */
+/** The parts of a response that a client sees. */
 export interface Seen {
   readonly status: number
   readonly reason: string
@@ -53,7 +51,7 @@ export interface Seen {
   readonly complete: boolean
 }
 
-/** Bodies up to this many bytes are shown in a failure as they are, longer ones by their digest. */
+/** The largest body that a failure shows unchanged, bytes; of longer ones it shows the digest. */
 const SHOWN_MAX = 4096
 
 export function bytes(body: Buffer): string {

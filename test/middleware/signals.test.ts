@@ -90,7 +90,7 @@ describe('request signals', () => {
       }),
     )
     assert.equal(events.length, 3)
-    assert.match(events[1]!, /^failed .*after 5 bytes of the 9/)
+    assert.match(events[1]!, /^failed .*after 5 bytes; its Content-Length is 9/)
   })
 
   it('do not report an answer below 500 as a failure', async () => {

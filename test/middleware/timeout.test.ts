@@ -6,7 +6,7 @@ import { fromNode } from '../../interfaces/node/from-node.ts'
 import { timeout } from '../../middleware/timeout.ts'
 import type { Application, Environ, Outcome, StartResponse, Write } from '../../protocol/contract/application.ts'
 import { call } from '../../protocol/contract/call.ts'
-import { AbortError } from '../../protocol/contract/errors.ts'
+import { AbortError, type HttpError } from '../../protocol/contract/errors.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import { FakeClock } from '../support/clock.ts'
 import { run } from '../support/exchange.ts'
@@ -48,7 +48,8 @@ describe('an application that does not begin its response in time', () => {
     assert.ok(sink.ended)
     assert.ok(signal.aborted)
     assert.equal((signal.reason as AbortError).code, 'DEADLINE')
-    assert.deepEqual(log.messages(), ['the application has not begun its response within 1000 ms'])
+    assert.equal(((signal.reason as AbortError).cause as HttpError).code, 'APPLICATION_TIMEOUT')
+    assert.deepEqual(log.messages(), ['the application did not begin its response within 1000 ms (timeout)'])
   })
 
   it('may be a Node listener, whose late calls do not throw', async () => {
@@ -195,7 +196,7 @@ describe('an application that does not end its response in time', () => {
     await turns()
     assert.equal(running.sink.aborted?.code, 'APPLICATION')
     assert.equal(running.sink.ended, false)
-    assert.deepEqual(running.log.messages(), ['the application has not finished its response within 1000 ms'])
+    assert.deepEqual(running.log.messages(), ['the application did not finish its response within 1000 ms (timeout)'])
   })
 
   it('has the response aborted when it wrote and did not return', async () => {

@@ -1,6 +1,6 @@
 /**
- * Servers behind a load balancer that are stopped and started again under load, a real nginx among them. It keeps
- * connections open and repeats no POST that it has sent, so that a connection closed without notice is a 502.
+ * Servers behind a load balancer (one is a real nginx) that are stopped and started under load. nginx keeps connections
+ * open and does not repeat a POST that it has sent, so a connection that closes without notice causes a 502.
  */
 
 import assert from 'node:assert/strict'
@@ -13,7 +13,7 @@ import { noNginx, startNginx } from '../support/nginx.ts'
 import { freePort, temporary } from '../support/sockets.ts'
 
 const STOPS = 12
-/** A balancer without health checks learns that a server leaves by its responses, which come at once. */
+/** A balancer without health checks learns from responses, which are frequent here, that a server stops. */
 const DELAY = ['--drain-delay', '500ms']
 const quiet = ['--access-log', 'off', '--log-level', 'error']
 
@@ -87,7 +87,7 @@ const ways: Way[] = [
   { title: 'containers behind a proxy over frames', balancer: gantry('tcp:'), server: container },
 ]
 
-/** Stops and starts two servers in turn, twelve times. @returns what the clients saw */
+/** Stops and starts two servers alternately, twelve times. */
 async function stopped(way: Way, runs: Runs): Promise<Outcome[]> {
   const env = { FIXTURE_RUNS: runs.path }
   const all: Gantry[] = []

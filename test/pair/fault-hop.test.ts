@@ -1,4 +1,4 @@
-/** The pair as real processes with a bad network between them: cuts, resets, stalls, single bytes. */
+/** The pair as real processes with a bad network between them: aborts, resets, stalls, single bytes. */
 
 import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { assertSafe, Load, Runs } from '../support/load.ts'
 import { temporary } from '../support/sockets.ts'
 
 const quiet = ['--access-log', 'off', '--log-level', 'silent']
-/** Another one each time with SEED=random; it is in the message of what fails. */
+/** A new seed in each run with SEED=random; failures print the seed. */
 const seed = process.env['SEED'] === 'random' ? Math.floor(Math.random() * 1e9) : Number(process.env['SEED'] ?? 7)
 
 interface Network {
@@ -20,7 +20,7 @@ interface Network {
   runs: Runs
 }
 
-/** proxy → hop → container, over TCP with a token, so that faults meet the handshake too. */
+/** proxy → hop → container, over TCP with a token, so that faults affect the handshake too. */
 async function withNetwork(fault: () => Fault, body: (network: Network) => Promise<void>): Promise<void> {
   const directory = await temporary()
   const runs = new Runs(join(directory, 'runs'))
@@ -51,7 +51,7 @@ test(`links aborted, reset, stalled and slowed to single bytes (SEED=${seed}): n
     const load = new Load({ port: proxy.port, seed, clients: 24, body: 100_000, work: 5 })
     await load.answered(300)
     hop.heal()
-    // What is well again works again, without a failure from then on.
+    // After the faults have ended, every request succeeds.
     await load.answered(100)
     const outcomes = await load.stop()
     assertSafe(outcomes, runs.count())

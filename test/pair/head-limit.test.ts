@@ -1,4 +1,4 @@
-/** Heads beyond the 64 KiB that other wires end at, through two real processes. */
+/** Heads above the 64 KiB limit of other wires, through two real processes. */
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -42,7 +42,7 @@ test('a header of 300 KiB whose bytes double on the link reaches the application
   const value = 'é'.repeat(300 * 1024)
   const { status, body } = await get('/', { 'X-Long': value })
   assert.equal(status, 200)
-  // The page shows what the bytes are as UTF-8: none of these is.
+  // The page shows the bytes as UTF-8: none of them is valid UTF-8.
   assert.equal(body.split('HTTP_X_LONG<td>')[1]!.split('\n')[0]!.length, 3 * value.length)
 })
 

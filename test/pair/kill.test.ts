@@ -1,4 +1,4 @@
-/** The pair as real processes, and its container killed under load. */
+/** The pair as real processes; its container is killed under load. */
 
 import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
@@ -12,7 +12,7 @@ import { temporary } from '../support/sockets.ts'
 
 const quiet = ['--access-log', 'off', '--log-level', 'error']
 
-/** A proxy, and containers that come and go on one socket. */
+/** A proxy, and containers that start and end on one socket. */
 async function withPair(body: (pair: Pair) => Promise<void>): Promise<void> {
   const directory = await temporary()
   const pair = new Pair(directory)
@@ -42,7 +42,7 @@ class Pair {
     this.proxy = await startGantry(['proxy', '--listen', '127.0.0.1:0', '--upstream', this.#socket, ...quiet])
   }
 
-  /** Resolves when it listens. */
+  /** Resolves when the container listens. */
   async startContainer(): Promise<void> {
     this.#container = await startGantry(['container', FIXTURES, '--listen', this.#socket, ...quiet], {
       env: { FIXTURE_RUNS: this.runs.path },
@@ -77,10 +77,10 @@ test('a container killed under load: no POST runs twice, each response belongs t
     const outcomes = await load.stop()
     assertSafe(outcomes, pair.runs.count())
     for (const { id, method, status, complete, error } of outcomes) {
-      // The application answers in one piece after its work: nothing is ever half answered but a body of many frames.
+      // The application responds with one chunk after its work: only a body of many frames can be truncated.
       if (!complete) assert.notEqual(method, 'GET', `GET ${id} was cut: ${error}`)
-      // A GET is idempotent and has no body that could be gone: it is sent again, and never fails for a container that
-      // died.
+      // A GET is idempotent and has no body that could be lost: it is retried, and never fails because of a container's
+      // death.
       if (method === 'GET') assert.equal(status, 200, `GET ${id}`)
       if (complete && status !== 200) assert.equal(status, 502, `${method} ${id}`)
     }
@@ -125,7 +125,7 @@ test('requests in a killed container are aborted, answered with 502 or retried, 
     const replayed = get.request({ target: '/gated-head?key=get' })
     const lost = post.request({ method: 'POST', target: '/gated-head?key=post', body: 'x' })
     const cut = streaming.request({ target: '/gated?key=stream&n=3' })
-    // PUT may be repeated, but of a large body is not kept once the application has started what was sent.
+    // PUT may be retried, but the sent part of a large body is not kept after the application has started.
     const gone = upload.request({ method: 'PUT', target: '/gated-read?key=upload', body: pattern(0, 4_000_000) })
     const kept = small.request({ method: 'DELETE', target: '/gated-head?key=delete' })
     const raw = upgraded.request({

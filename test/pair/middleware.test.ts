@@ -9,7 +9,7 @@ import { printAddress } from '../../protocol/net/address.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
 import { faultsOf, type Gantry, startGantry } from '../support/gantry.ts'
 
-/** A middleware that adds a field with a name, so that it is seen where it ran and in which order. */
+/** A middleware that adds a field with a name: the fields show where it ran, and in which order. */
 const adding = (name: string): string => `(application) => (environ, startResponse) => application(environ,
     (status, headers, ...more) => startResponse(status, [...headers, ['X-Seen', '${name} ' + process.pid]], ...more))`
 
@@ -68,7 +68,7 @@ describe('--middleware', () => {
     assert.equal(status, 200)
     assert.deepEqual(names, ['inner', 'outer'])
     assert.deepEqual(pids, new Set([String(container.child.process.pid)]))
-    // The outermost answers by itself, and it is logged as any answer is.
+    // The outermost middleware responds itself, and its response is logged like any other.
     assert.deepEqual(await seen(container.port, '/closed'), { status: 418, names: [], pids: new Set() })
     await container.child.until(() =>
       container.child.log.some((line) => line['url'] === '/closed' && line['status'] === 418),
@@ -93,7 +93,7 @@ describe('--middleware', () => {
       ['proxy', '--upstream', `unix:${socket}`, ...loopback, '--middleware', `${path('layers.js')}:answering`],
       { env: { GANTRY_MIDDLEWARE: path('layers.js') } },
     )
-    // The command line counts over the environment.
+    // The command line takes precedence over the environment.
     assert.deepEqual((await seen(proxy.port)).names, ['inner'])
     assert.equal((await seen(proxy.port, '/closed')).status, 418)
     await ended(proxy)

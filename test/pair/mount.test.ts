@@ -1,7 +1,4 @@
-/**
- * Applications of every kind side by side in one mount, of this process and of others, in each place where a mount can
- * be.
- */
+/** Applications of every kind in one mount, of this process and of others, in each place that a mount can have. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -78,7 +75,7 @@ async function* byGenerator(environ: Environ, startResponse: StartResponse): Asy
   yield text.subarray(4)
 }
 
-/** Of a node listener: it knows only its own part of the path. */
+/** A node listener: it knows only its own part of the path. */
 function listener(kind: string): (req: IncomingMessage, res: ServerResponse) => void {
   return (req, res) => {
     let body = ''
@@ -89,7 +86,7 @@ function listener(kind: string): (req: IncomingMessage, res: ServerResponse) => 
   }
 }
 
-/** A remote application: says its name, and under `/hang` waits for whoever asked to leave. */
+/** A remote application: responds with its name; under `/hang` it waits until its client disconnects. */
 class Remote {
   entered = 0
   left = 0
@@ -117,7 +114,7 @@ interface World {
   readonly containers: readonly [Container, Container]
   readonly far: { connect: RemoteApplication; pool: PooledApplication; http: HttpUpstream }
   readonly server: Server
-  /** Requests at the HTTP server: all, those that hang, and those of them whose client went. */
+  /** Requests at the HTTP server: all, hanging ones, and hanging ones whose client has disconnected. */
   readonly atServer: { begun: number; entered: number; left: number }
   readonly middleware: Middleware
   end(): Promise<void>
@@ -192,7 +189,7 @@ async function inWorld(body: (world: World) => Promise<void>): Promise<void> {
 
 const root: Application = new Site('root').application
 
-/** What each kind says of a request for `/x y?q=1` below its prefix. */
+/** The response of each kind to a request for `/x y?q=1` below its prefix. */
 const KINDS: readonly (readonly [prefix: string, says: string])[] = [
   ['', 'root POST [] [/x y] [q=1] body'],
   ['/function', 'function POST [/function] [/x y] [q=1] body'],

@@ -1,4 +1,6 @@
-/** One id of a request in the proxy's log, in the container's, and at the client, whatever the container's wire is. */
+/**
+ * A request has one id in the proxy's log, in the container's log and at the client, whatever the container's wire is.
+ */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'

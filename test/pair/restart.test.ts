@@ -1,6 +1,6 @@
 /**
- * Containers that are restarted one after the other under load, as a deployment does: nothing fails, and everything
- * runs once.
+ * Containers that are restarted one after the other under load, as in a deployment: no request fails, and each runs
+ * once.
  */
 
 import assert from 'node:assert/strict'
@@ -13,14 +13,14 @@ import { temporary } from '../support/sockets.ts'
 
 const quiet = ['--access-log', 'off', '--log-level', 'error']
 
-/** SIGTERM, and its exit, which must be a good one. */
+/** Sends SIGTERM, and asserts that the process exits with 0. */
 async function stop({ child }: Gantry): Promise<void> {
   child.process.kill('SIGTERM')
   const { code, signal } = await child.exited
   assert.deepEqual({ code, signal, stderr: child.stderr }, { code: 0, signal: null, stderr: '' })
 }
 
-/** Every request was answered 200, and ran exactly once, POSTs and all. */
+/** Asserts that every request was answered 200 and ran exactly once, including POSTs. */
 async function assertFlawless(load: Load, runs: Runs): Promise<void> {
   const outcomes = await load.stop()
   const counts = runs.count()
@@ -32,7 +32,7 @@ async function assertFlawless(load: Load, runs: Runs): Promise<void> {
 
 interface Ways {
   title: string
-  /** What the proxy is told, and what the `at`-th container is. */
+  /** The arguments of the proxy, and of container number `at`. */
   proxy: (directory: string) => string[]
   container: (directory: string, at: number) => string[]
 }

@@ -1,6 +1,6 @@
 /**
- * Memory of the two processes under clients that are slow, or do nothing: bounded by windows, whatever they send or
- * leave unread.
+ * Memory of both processes with clients that are slow or do nothing: bounded by windows, whatever the clients send or
+ * do not read.
  */
 
 import assert from 'node:assert/strict'
@@ -20,8 +20,8 @@ const WINDOW = 64 * 1024
 const skip = existsSync('/proc/self/stat') ? false : 'CPU time is read from /proc'
 
 /**
- * The most that two processes came to hold, over what they held at first: after a collection, so that no collector's
- * mood is measured.
+ * The growth of the memory of two processes, each measured after a collection, so that the timing of the collector has
+ * no effect.
  */
 class Growth {
   readonly #processes: readonly Gantry[]
@@ -84,7 +84,7 @@ async function withPair(body: (slow: Slow) => Promise<void>): Promise<void> {
       assert.equal(answer.error, undefined)
       return answer.body.toString()
     }
-    // Both have run their code once before they are measured.
+    // Both processes have run their code once before the measurement.
     for (let at = 0; at < 50; at++) await fetch('/big?bytes=1000000')
     await body({ processes: [proxy, container], connect, fetch })
     assert.deepEqual(started.flatMap(faultsOf), [])
@@ -95,7 +95,7 @@ async function withPair(body: (slow: Slow) => Promise<void>): Promise<void> {
   }
 }
 
-/** Resolves once `count()` has not changed for a while: nothing more is taken. */
+/** Resolves when `count()` has not changed for a while: nothing more is accepted. */
 async function settled(count: () => number): Promise<void> {
   for (let same = 0, last = -1; same < 5; ) {
     await delay(100)
@@ -118,12 +118,12 @@ test('1,000 concurrent slow uploads: 250 MiB pass, and memory does not grow', { 
     }
     let growth: Growth | undefined
     for (let round = 1; round <= rounds; round++) {
-      // Slow: each waits until its last piece has gone all the way before it sends the next.
+      // Slow: each client waits until its last piece has reached the application before it sends the next.
       for (const sent of uploads) void sent.send(piece)
       for (const sent of uploads) await sent.has(round)
-      // Others are served meanwhile.
+      // Other clients are served meanwhile.
       assert.equal(await fetch('/hello'), 'Hello world!\n')
-      // All are under way: from here on nothing may grow with what is sent.
+      // All uploads are in progress: from here on memory must not grow with the sent bytes.
       growth ??= await Growth.from(processes)
       await growth.look()
     }
@@ -132,7 +132,7 @@ test('1,000 concurrent slow uploads: 250 MiB pass, and memory does not grow', { 
       assert.equal(answer.complete, true)
       assert.equal(answer.body.toString(), '.'.repeat(rounds))
     }
-    // A quarter of one piece for each: of the sixteen that passed, none is kept.
+    // A quarter of one piece for each: none of the sixteen pieces is kept.
     growth!.assertBelow(1000 * 4 * 1024)
   })
 })
@@ -157,7 +157,7 @@ test('200 uploads that the application does not read cost one window each, howev
     }
     await settled(() => taken)
     await growth.look()
-    // 800 MiB want to go in. What the kernel's buffers hold beside the windows is no process's memory.
+    // The clients try to send 800 MiB. The kernel's buffers are not part of a process's memory.
     assert.ok(taken < 200 * 4 * MIB, 'everything was taken: nothing held it back')
     growth.assertBelow(200 * 4 * WINDOW)
     assert.equal(await fetch('/hello'), 'Hello world!\n')
@@ -177,7 +177,7 @@ test('200 responses that clients do not read cost one window each, and arrive wh
       client.socket.pause()
       downloads.push({ sent: client.request({ target: `/big?bytes=${size}` }), client })
     }
-    // Nothing can be seen from outside but that the processes have come to rest.
+    // From outside, only the end of all activity can be observed.
     await settled(() => processes.map(ticks).reduce((sum, one) => sum + one, 0))
     await growth.look()
     growth.assertBelow(200 * 4 * WINDOW)
@@ -192,7 +192,7 @@ test('200 responses that clients do not read cost one window each, and arrive wh
   })
 })
 
-/** CPU time used so far, in whatever unit. */
+/** The CPU time used so far; the unit does not matter. */
 function ticks({ child }: Gantry): number {
   const fields = readFileSync(`/proc/${child.process.pid}/stat`, 'latin1').split(') ')[1]!.split(' ')
   return Number(fields[11]) + Number(fields[12])

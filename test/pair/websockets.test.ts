@@ -55,7 +55,7 @@ describe('WebSockets through gantry up', () => {
         const connected = Promise.withResolvers<void>()
         const upgraded = Promise.withResolvers<void>()
         client.on('connect', () => connected.resolve())
-        // Not only once it is connected: either may be first.
+        // Registered before the connection is established, because either event may be first.
         client.io.engine.on('upgrade', () => upgraded.resolve())
         client.on('connect_error', (error) => connected.reject(error))
         await connected.promise

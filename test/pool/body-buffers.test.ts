@@ -1,4 +1,4 @@
-/** Requests that wait for their bodies before they take a slot. */
+/** Requests that wait for their bodies before they get a slot. */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
@@ -26,7 +26,7 @@ class Scene {
 }
 
 class Upload implements ClientView {
-  readonly behind = 'nothing'
+  readonly waitsFor = 'nothing'
   readonly delivered = 0
   readonly accepted = 0
   arriving = true
@@ -45,7 +45,7 @@ class Upload implements ClientView {
     this.#arrival = callback
   }
 
-  endSlow(reason: AbortError): void {
+  abortSlow(reason: AbortError): void {
     this.ended = reason
   }
 

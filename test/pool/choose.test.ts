@@ -11,7 +11,7 @@ function member(name: string, inFlight: number, grant: number, state: string = '
   return { name, inFlight, grant, state }
 }
 
-/** Gives these numbers in turn. */
+/** Returns these numbers one after the other. */
 function numbers(...list: number[]): () => number {
   let index = 0
   return () => list[index++ % list.length]!
@@ -124,7 +124,7 @@ test('takes an open member whenever there is one, and never another', () => {
 test('spreads requests evenly over equal members', () => {
   const members = Array.from({ length: 10 }, (_, index) => member(`m${index}`, 0, 1000))
   let seed = 1
-  // mulberry32: the same numbers at each run.
+  // mulberry32: the same numbers in each run.
   const random = (): number => {
     seed = (seed + 0x6d2b79f5) | 0
     let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)

@@ -1,4 +1,4 @@
-/** A client's request without a gateway: it starts the application, can go away, and remembers how it ended. */
+/** A client's request without a gateway: calls the application, can disconnect, and records how the request ended. */
 
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
 import type { Context } from '../../protocol/contract/context.ts'
@@ -15,12 +15,12 @@ export interface ClientOptions {
 
 export class Client {
   readonly environ: Environ
-  /** The status lines it was given. */
+  /** The status lines that it received. */
   readonly heads: string[] = []
   headers: Headers = []
   body: Body | undefined
   error: unknown
-  /** How often the application's promise was settled. */
+  /** The number of times that the application's promise was settled. */
   ended = 0
   #aborted: AbortError | undefined
 
@@ -91,7 +91,7 @@ export class Client {
   }
 }
 
-/** Lets promises that are settled run their reactions. */
+/** Runs the reactions of settled promises. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

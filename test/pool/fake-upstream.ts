@@ -1,4 +1,4 @@
-/** An upstream whose every call the test answers by hand. */
+/** An upstream whose calls the test answers. */
 
 import type { Attempt, Upstream, UpstreamState } from '../../pool/upstream.ts'
 import type { Body, Environ, StartResponse } from '../../protocol/contract/application.ts'
@@ -12,7 +12,7 @@ export class FakeCall {
   readonly body: ReplayableBody
   readonly user: SlotUser
   readonly response: PromiseWithResolvers<Body> = Promise.withResolvers()
-  /** Why the pool gave it up. */
+  /** The reason with which the pool aborted the call. */
   aborted: Error | undefined
   over = false
 
@@ -31,14 +31,14 @@ export class FakeCall {
     this.response.promise.catch(() => {})
   }
 
-  /** Answers whole. */
+  /** Answers with a complete response. */
   answer(status: string = '200 OK', body: Body = [Buffer.from('hello')]): void {
     this.startResponse(status, [])
     this.end()
     this.response.resolve(body)
   }
 
-  /** Answers with a body that goes on; the slot stays taken until `end()`. */
+  /** Answers with an unfinished body; the slot stays in use until `end()`. */
   begin(body: Body, status: string = '200 OK'): void {
     this.startResponse(status, [])
     this.response.resolve(body)
@@ -69,7 +69,7 @@ export class FakeUpstream implements Upstream {
   grant: number
   inFlight = 0
   demanded = 0
-  /** The most that were in flight at once. */
+  /** The largest number of calls in flight. */
   peak = 0
   onChange: () => void = () => {}
   readonly calls: FakeCall[] = []
@@ -121,7 +121,7 @@ export class FakeUpstream implements Upstream {
     }
   }
 
-  /** As a link that dies: every call in flight is lost. */
+  /** As if the link is lost: every call in flight is lost. */
   die(ran: 'no' | 'maybe' = 'maybe'): void {
     this.state = 'closed'
     for (const call of this.calls) if (!call.over) call.fail('LOST', ran)

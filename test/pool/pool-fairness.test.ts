@@ -5,16 +5,16 @@ import { suite, test } from 'node:test'
 import { Pool } from '../../pool/pool.ts'
 import type { PoolOptions } from '../../pool/pool-options.ts'
 import { TrustedPeers } from '../../protocol/client/peers.ts'
-import type { Behind, ClientView } from '../../protocol/contract/client-view.ts'
+import type { ClientView, WaitsFor } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { Client, type ClientOptions, turn } from './client.ts'
 import { type FakeCall, FakeUpstream } from './fake-upstream.ts'
 
-/** A client that a gateway sees. */
+/** A client as its gateway sees it. */
 class SeenClient extends Client implements ClientView {
-  behind: Behind = 'nothing'
+  waitsFor: WaitsFor = 'nothing'
   delivered = 0
   accepted = 0
   arriving = false
@@ -38,8 +38,8 @@ class SeenClient extends Client implements ClientView {
     this.#arrival?.()
   }
 
-  endSlow(reason: AbortError): void {
-    this.behind = 'nothing'
+  abortSlow(reason: AbortError): void {
+    this.waitsFor = 'nothing'
     this.slow = reason
     this.abort()
   }
@@ -71,11 +71,15 @@ class Scene {
     this.member.become('ready')
   }
 
-  client(address: string, behind: Behind = 'nothing', prepare: (client: SeenClient) => void = () => {}): SeenClient {
+  client(
+    address: string,
+    waitsFor: WaitsFor = 'nothing',
+    prepare: (client: SeenClient) => void = () => {},
+  ): SeenClient {
     const client = new SeenClient(address)
-    client.behind = behind
+    client.waitsFor = waitsFor
     prepare(client)
-    // As a caller does in the same tick.
+    // As a caller does, in the same tick.
     client.onAbort = () => {
       const call = this.callOf(client)
       if (call && !call.over) call.fail('ABORTED', 'maybe')
@@ -256,7 +260,7 @@ suite('a slow client', () => {
     const aborted = (): number => slow.filter((one) => one.slow !== undefined).length
     scene.clock.advance(1_400)
     assert.equal(aborted(), 1)
-    // It keeps its slot: another must be found.
+    // This request keeps its slot, so another one must be aborted.
     scene.clock.advance(300)
     assert.equal(aborted(), 2)
   })

@@ -1,4 +1,4 @@
-/** The pool over real links in memory: what the pool believes of calls is what calls do. */
+/** The pool over real in-memory links: its assumptions about calls hold for real calls. */
 
 import assert from 'node:assert/strict'
 import type { Duplex } from 'node:stream'
@@ -50,7 +50,7 @@ afterEach(() => {
 
 type Joined = Container & { proxyEnd: Duplex }
 
-/** Counts what is written to a stream from now on. */
+/** Counts the bytes that are written to a stream from now on. */
 function writes(stream: Duplex): { count: number } {
   const written = { count: 0 }
   const write = stream.write.bind(stream) as (chunk: Uint8Array) => boolean
@@ -248,12 +248,12 @@ suite('over links, a PUT', () => {
 suite('over links, a POST', () => {
   test('that a container refuses runs once, in another container, with its whole body', async () => {
     const scene = new Scene()
-    // Granted more than it takes: what comes above is refused.
+    // The grant exceeds the container's slots: further requests are refused.
     const narrow = await scene.container({ id: 'narrow', slots: 1 })
     const body = 'x'.repeat(50_000)
     const first = scene.client.request({ target: '/held' })
     await until(() => scene.app.started.length === 1)
-    // The proxy believes in a second slot.
+    // The proxy assumes that there is a second slot.
     const member = scene.pool.members[0]!
     Object.defineProperty(member.upstream, 'grant', { value: 2 })
     member.upstream.onChange()
@@ -290,7 +290,7 @@ suite('over links, a POST', () => {
   test('that crosses a GOAWAY runs once, in the next container', async () => {
     const scene = new Scene()
     const a = await scene.container({ id: 'a' })
-    // The GOAWAY is under way when the request is sent.
+    // The GOAWAY is in transit when the request is sent.
     a.drain()
     const sent = scene.client.request({ method: 'POST', target: '/post', body: 'once' })
     const b = await scene.container({ id: 'b' })

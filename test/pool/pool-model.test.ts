@@ -1,4 +1,4 @@
-/** Any order of what clients and containers may do: what must hold whatever it was. */
+/** Random orders of everything that clients and containers may do, and the invariants that must always hold. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -9,7 +9,7 @@ import { RecordingLog } from '../support/log.ts'
 import { Client, turn } from './client.ts'
 import { type FakeCall, FakeUpstream } from './fake-upstream.ts'
 
-/** A container that notes what each request may have done, and what it should never have been sent. */
+/** A container that records what each request may have done, and requests that it should not have received. */
 class Watched extends FakeUpstream {
   readonly faults: string[] = []
   readonly #runs: Map<object, number>
@@ -28,7 +28,7 @@ class Watched extends FakeUpstream {
     return super.call(...call)
   }
 
-  /** It may have run from here on. */
+  /** From here on the request may have run. */
   run(call: FakeCall): void {
     this.#runs.set(call.environ, (this.#runs.get(call.environ) ?? 0) + 1)
   }
@@ -43,7 +43,7 @@ type Step = (world: World) => void
 class World {
   readonly clock: FakeClock = new FakeClock()
   readonly runs: Map<object, number> = new Map()
-  /** The requests of clients that left. */
+  /** The requests of disconnected clients. */
   readonly gone: Set<object> = new Set()
   readonly members: Watched[] = []
   readonly clients: Client[] = []
@@ -137,7 +137,7 @@ function fail(at: number, code: 'REFUSED' | 'GOAWAY' | 'RESET', ran: 'no' | 'may
   }
 }
 
-/** A head, and then a failure that is said to be one before it. */
+/** A head, and then a failure that claims to be from before the head. */
 function cut(at: number, code: 'LOST' | 'REFUSED', ran: 'no' | 'maybe'): Step {
   return (world) => {
     const found = world.call(at)
@@ -167,7 +167,7 @@ function leave(at: number): Step {
     if (!client) return
     client.abort()
     world.gone.add(client.environ)
-    // What a caller does in the same tick.
+    // As a caller does, in the same tick.
     for (const member of world.members) {
       for (const call of member.open) {
         if (call.environ !== client.environ) continue
@@ -187,11 +187,11 @@ test('every request ends once, no POST runs twice, no grant is passed and nothin
         const world = new World(() => dice.next().value as number)
         for (const [step, settles] of script) {
           step(world)
-          // Promises that are settled are sometimes heard of only after the next step.
+          // Reactions to settled promises sometimes run only after the next step.
           if (settles) await turn()
         }
         await turn()
-        // Nobody answers any more: deadlines must end what is left.
+        // No container answers any more: deadlines must end the remaining requests.
         for (let round = 0; round < 60 && world.clients.some(({ ended }) => ended === 0); round++) {
           world.clock.advance(1_000)
           await turn()

@@ -158,7 +158,7 @@ suite('the queue', () => {
     scene.clock.advance(500)
     await turn()
     assert.equal(client.outcome, '503 QUEUE_TIMEOUT')
-    assert.equal((client.error as Error).message, 'No container became free within 1 s (--queue-timeout).')
+    assert.equal((client.error as Error).message, 'no container had a free slot within 1 s (--queue-timeout)')
     assert.deepEqual((client.error as { headers: unknown }).headers, [['Retry-After', '1']])
   })
 
@@ -604,7 +604,7 @@ suite('timeouts', () => {
 })
 
 suite('a body', () => {
-  /** A body that gives a chunk whenever the test says so. */
+  /** A body that yields a chunk when the test says so. */
   class Drip implements AsyncIterableIterator<Uint8Array> {
     closed = 0
     asked = 0
@@ -686,7 +686,7 @@ suite('a body', () => {
     const a = scene.member('a')
     scene.get()
     const drip = new Drip()
-    // Settled just before the deadline, delivered just after it.
+    // Settled shortly before the deadline, delivered shortly after it.
     a.last.response.resolve(drip)
     scene.clock.advance(2_000)
     await turn()

@@ -9,7 +9,7 @@ interface Row {
   responded?: boolean
   final?: boolean
   facts?: Partial<Facts>
-  /** A status, or sent again. */
+  /** A status, or a retry. */
   gives: number | 'again'
 }
 

@@ -30,7 +30,7 @@ function filled(text: string): SlotQueue<Item> {
   return queue
 }
 
-/** The order in which slots are given, each of which is given back at once, or is `held`. */
+/** The order in which slots are granted. Each slot is returned immediately, or kept (`held`). */
 function served(
   queue: SlotQueue<Item>,
   { order = 'oldest', keep = false }: { order?: Order; keep?: boolean } = {},

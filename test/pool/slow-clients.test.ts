@@ -1,4 +1,4 @@
-/** The decision which requests of slow clients are aborted. */
+/** Decides which requests of slow clients are aborted. */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
@@ -12,7 +12,9 @@ interface Named extends Holder {
   readonly name: string
 }
 
-/** `a:6000` is a client and its debt, `a:0/8000/500` what it has waited and moved besides. */
+/**
+ * `a:6000` is a client and its debt; `a:0/8000/500` adds the time that it has waited and the bytes that it has moved.
+ */
 function holders(text: string): Named[] {
   return text.split(' ').map((one, at) => {
     const [share = '', figures = ''] = one.split(':')
@@ -27,7 +29,7 @@ function chosen(text: string, waiting: Record<string, number>): string {
     .join(' ')
 }
 
-/** `count` of the same. */
+/** `count` copies. */
 function times(count: number, one: string): string {
   return Array(count).fill(one).join(' ')
 }
@@ -108,7 +110,7 @@ suite('which requests are aborted in favour of waiting ones', () => {
 })
 
 suite('among any clients', () => {
-  /** As the heap, by looking through all requests for each that is aborted. */
+  /** The same result as with the heap, by a search through all requests for each abort. */
   function sought(all: readonly Named[], waiting: ReadonlyMap<Share, number>): string[] {
     const held = new Map<Share, number>()
     const of = (share: Share): number => held.get(share) ?? 0
@@ -153,7 +155,7 @@ suite('among any clients', () => {
     const waiting = fc.dictionary(share, fc.integer({ min: 1, max: 20 }), { minKeys: 1 })
     fc.assert(
       fc.property(running, waiting, (clients, wanted) => {
-        // No two are equally slow: which of them goes first is left open.
+        // No two requests are equally slow, because the order of equal ones is not defined.
         const all = clients.map(([share, isSlow], at): Named => {
           const name = `${share}${at}`
           return { name, share, debt: isSlow ? 400 + 97 * ((at * 31) % 120) : 0, waited: 6_000, moved: (at * 37) % 121 }
@@ -180,7 +182,7 @@ suite('among any clients', () => {
     const all = Array.from({ length: 4_096 }, () => new Counted())
     const waiting = new Map<Share, number>(all.map(() => [{}, 1]))
     assert.equal(victims(all, waiting, { patience: PATIENCE }).length, 1024)
-    // Each is read once, and compared some 12 times for each that is aborted.
+    // Each request is read once, and compared about 12 times for each abort.
     assert.ok(reads < 20 * all.length, `${reads} reads`)
   })
 })

@@ -2,24 +2,24 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { type Measurement, type Running, SlowWatch, type SlowWatchHost } from '../../pool/slow-watch.ts'
+import { type Measurement, SlowWatch, type SlowWatchHost, type WatchedRequest } from '../../pool/slow-watch.ts'
 import type { Share } from '../../protocol/client/client-shares.ts'
-import type { Behind } from '../../protocol/contract/client-view.ts'
+import type { WaitsFor } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import { FakeClock } from '../support/clock.ts'
 
-class Request implements Running {
+class Request implements WatchedRequest {
   readonly share: Share
-  behind: Behind
+  waitsFor: WaitsFor
   bytes = 0
   measured: Measurement | undefined = undefined
   ended: AbortError | undefined
   readonly #host: Host
 
-  constructor(host: Host, share: Share, behind: Behind) {
+  constructor(host: Host, share: Share, waitsFor: WaitsFor) {
     this.#host = host
     this.share = share
-    this.behind = behind
+    this.waitsFor = waitsFor
     host.running.push(this)
   }
 
@@ -27,7 +27,7 @@ class Request implements Running {
     return this.bytes
   }
 
-  endSlow(reason: AbortError): void {
+  abortSlow(reason: AbortError): void {
     this.ended = reason
     this.#host.running.splice(this.#host.running.indexOf(this), 1)
   }
@@ -40,7 +40,7 @@ class Host implements SlowWatchHost {
   freed = 0
   scarce = true
   waits: [Share, number][] = []
-  /** How often somebody to abort was sought. */
+  /** The number of searches for a request to abort. */
   sought = 0
   readonly watch: SlowWatch
 
@@ -57,8 +57,8 @@ class Host implements SlowWatchHost {
     this.aborted += count
   }
 
-  request(behind: Behind, share: Share = {}): Request {
-    return new Request(this, share, behind)
+  request(waitsFor: WaitsFor, share: Share = {}): Request {
+    return new Request(this, share, waitsFor)
   }
 }
 
@@ -120,8 +120,8 @@ suite('while slots are scarce', () => {
     const slow = host.request('upload')
     host.waits = [['other', 1]]
     host.watch.startMeasuring()
-    for (const behind of ['upload', 'nothing', 'upload'] as const) {
-      slow.behind = behind
+    for (const waitsFor of ['upload', 'nothing', 'upload'] as const) {
+      slow.waitsFor = waitsFor
       host.clock.advance(4_000)
     }
     assert.equal(slow.ended, undefined)
@@ -132,9 +132,9 @@ suite('while slots are scarce', () => {
   test('bytes in the other direction do not count', () => {
     const host = new Host()
     const slow = host.request('download')
-    const moved: Behind[] = []
-    slow.moved = (behind: Behind = 'nothing') => {
-      moved.push(behind)
+    const moved: WaitsFor[] = []
+    slow.moved = (direction: WaitsFor = 'nothing') => {
+      moved.push(direction)
       return 0
     }
     host.watch.startMeasuring()
@@ -173,7 +173,7 @@ suite('while slots are scarce', () => {
     const quick = host.request('upload')
     host.watch.startMeasuring()
     host.clock.advance(10_000)
-    quick.behind = 'nothing'
+    quick.waitsFor = 'nothing'
     assert.equal(host.watch.abortFor('other'), 1)
     assert.equal(host.watch.abortFor('another'), 0)
     assert.ok(slow.ended)
@@ -186,7 +186,7 @@ suite('while slots are scarce', () => {
     host.watch.startMeasuring()
     for (let count = 0; count < 1_000; count++) assert.equal(host.watch.abortFor(`client ${count}`), 0)
     assert.equal(host.sought, 8)
-    busy.behind = 'download'
+    busy.waitsFor = 'download'
     host.clock.advance(6_000)
     assert.equal(host.watch.abortFor('other'), 1)
   })

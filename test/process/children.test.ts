@@ -44,7 +44,7 @@ test('a stopped child (SIGSTOP) continues when it is asked to end', async () => 
 test('what an application sends to its parent on the IPC channel is ignored, whatever it is', async () => {
   const child = childOf(
     () => {
-      // Libraries of process managers do so: `process.send('ready')`.
+      // Libraries for process managers send such messages: `process.send('ready')`.
       const code = `
         process.once('SIGTERM', () => process.disconnect())
         for (const message of [null, 'ready', 7, true, [], {}]) process.send(message)

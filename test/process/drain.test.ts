@@ -1,4 +1,4 @@
-/** The states of a server that stops, and their times. */
+/** The states of a stopping server, and their times. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -50,7 +50,7 @@ test('a server passes through the delay, the drain timeout and the time for abor
   const { clock, drain } = setUp()
   const notice = drain.stop('nothing')
   assert.equal(drain.state, 'leaving')
-  // No connection is open just now: a load balancer may still open one.
+  // No connection is open now, but a load balancer may still open one.
   drain.on('empty')
   clock.advance(4_999)
   assert.equal(drain.state, 'leaving')

@@ -1,4 +1,4 @@
-/** A program that uses Gantry as a library keeps its process: V8 flags, listeners, globals and prototypes. */
+/** A program that uses Gantry as a library keeps its process unchanged: V8 flags, listeners, globals and prototypes. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

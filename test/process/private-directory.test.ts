@@ -1,4 +1,4 @@
-/** Directories for sockets that only this user may reach, and their end. */
+/** Directories for sockets that only this user can access, and their removal. */
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -12,7 +12,7 @@ import { withDirectory } from '../support/directory.ts'
 
 const FILE = JSON.stringify(repositoryFile('process/private-directory.ts'))
 
-/** Runs `code` in a process of its own whose directories are made in `folder`. */
+/** Runs `code` in a new process that creates its directories in `folder`. */
 function run(folder: string, code: string): void {
   const whole = `import { privateDirectory } from ${FILE}\n${code}`
   spawnSync(process.execPath, ['--input-type=module', '-e', whole], { env: { ...process.env, TMPDIR: folder } })

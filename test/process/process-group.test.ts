@@ -1,4 +1,4 @@
-/** A child's process group: nothing of it is left once the child counts as exited. */
+/** A child's process group: none of its processes runs when the child counts as exited. */
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -18,10 +18,10 @@ interface Group {
   readonly clock: FakeClock
 }
 
-/** A shell that leads a group, and a process that it leaves behind (`rest`). */
+/** A shell that leads a group, and a process that outlives the shell (`rest`). */
 async function withLeader(rest: string, body: (group: Group) => Promise<void>): Promise<void> {
   const clock = new FakeClock()
-  // Its last word comes once the rest has set its traps.
+  // Its last output is written after `rest` has set its traps.
   const script = `sh -c '${rest}' & read -r line`
   const leader = spawn('sh', ['-c', script], { detached: true, stdio: ['pipe', 'pipe', 'inherit', 'ipc'] })
   const child = withGroup(
@@ -41,7 +41,7 @@ const WAITS = 'echo ready; while :; do sleep 0.05; done'
 const OBEYS = `trap "echo asked; exit" TERM; ${WAITS}`
 const IGNORES = `trap "" TERM; ${WAITS}`
 
-/** Whether it has exited by the time that the fake clock is there. */
+/** Whether it has exited at this time of the fake clock. */
 function exitOf({ child }: Group): { code: number | null | undefined } {
   const seen: { code: number | null | undefined } = { code: undefined }
   void child.exited.then(({ code }) => {
@@ -76,7 +76,7 @@ describe('a child that leads a process group', () => {
       await until(() => group.clock.pending > 0)
       assert.equal(seen.code, undefined)
       assert.equal(signalGroup(group.leader.pid!, 0), true)
-      // Now it is killed; the system may take its time.
+      // Now it is killed, which the system does with a delay.
       group.clock.advance(100)
       await until(() => !processTable()?.some((one) => one.group === group.leader.pid && !one.isZombie))
       assert.equal(seen.code, undefined)
@@ -91,7 +91,7 @@ describe('a child that leads a process group', () => {
       const output = once(leader.stdout!, 'close')
       leader.stdout!.resume()
       child.kill('SIGKILL')
-      // It ends when nobody holds it any more.
+      // The output ends when no process has it open.
       await output
     }))
 

@@ -8,7 +8,7 @@ import { type Emitter, SignalHold } from '../../process/signal-hold.ts'
 function setUp(before?: (source: EventEmitter) => void) {
   const source = new EventEmitter()
   before?.(source)
-  // Node calls the `emit` that a signal's first listener found.
+  // Node calls the `emit` that existed when the signal's first listener was added.
   let deliver: (signal: string) => unknown = () => assert.fail('nobody listens')
   source.once('newListener', () => {
     const { emit } = source
@@ -53,7 +53,7 @@ test('a signal with an earlier listener still reaches our handler, once', () => 
   const { source, hold, heard } = setUp()
   const { emit } = Object.getPrototypeOf(source) as EventEmitter
   hold.on('SIGTERM', () => heard.push('ours'))
-  // As Node delivers it then: past our `emit`.
+  // As Node delivers the signal then: without our `emit`.
   emit.call(source, 'SIGTERM')
   assert.deepEqual(heard, ['ours'])
 })

@@ -1,4 +1,4 @@
-/** A server process collects young garbage in step with large reads, unless it is told not to. */
+/** A server process collects the young generation in step with large reads, unless `--no-tune-v8` is set. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

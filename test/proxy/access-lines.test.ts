@@ -1,4 +1,4 @@
-/** Which upstream a pool's access lines name, and which times. */
+/** The upstream and the times in a pool's access lines. */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
@@ -48,7 +48,7 @@ class Scene {
     return run(this.#application, options)
   }
 
-  /** The line of the request that ended last, without what every line has. */
+  /** The access line of the request that ended last, without the fields of every line. */
   async line(count: number = 1): Promise<Record<string, unknown>> {
     await until(() => this.lines.lines.length === count)
     const { requestId, remote, method, url, protocol, ms, bytes, ...rest } = this.lines.lines.at(-1)!.fields

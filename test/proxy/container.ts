@@ -1,5 +1,6 @@
 /**
- * The other end of a proxy's links: an application behind frames, in memory or at an address, that counts what runs.
+ * The other end of a proxy's links: an application behind frames, in memory or at an address. It counts running
+ * requests.
  */
 
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -18,7 +19,7 @@ export interface ContainerOptions {
   token?: string | undefined
 }
 
-/** How often each target was run. */
+/** The number of runs of each target. */
 export type Runs = Map<string, number>
 
 export class Container {
@@ -64,7 +65,7 @@ export class Container {
     return link
   }
 
-  /** Becomes a member of `pool` over two streams of this process. */
+  /** Becomes a member of `pool` over two in-memory streams. */
   joinInMemory(
     pool: Pool,
     ends: Partial<LinkEnds> = {},
@@ -78,7 +79,7 @@ export class Container {
     return { stream: here, upstream }
   }
 
-  /** Listens; gives the port when `address` is one. */
+  /** Listens; returns the port of a TCP address. */
   listen(address: { path: string } | { port: number; host: string }): Promise<number> {
     const server = createServer({ noDelay: true }, (socket) => {
       socket.on('error', () => {})
@@ -98,7 +99,7 @@ export class Container {
     return socket
   }
 
-  /** As SIGKILL: the listener and all links are gone. */
+  /** As SIGKILL: the listener and all links are closed. */
   async kill(): Promise<void> {
     const server = this.#server
     this.#server = undefined
@@ -106,7 +107,7 @@ export class Container {
     if (server) await new Promise<void>((resolve) => server.close(() => resolve()))
   }
 
-  /** As SIGTERM: nothing new, GOAWAY, then what runs. */
+  /** As SIGTERM: accepts nothing new, sends GOAWAY, and finishes running requests. */
   drain(): void {
     this.#server?.close()
     for (const link of this.links) link.drain('stopping')

@@ -24,7 +24,7 @@ after(async () => {
   for (const clean of cleanup.reverse()) await clean()
 })
 
-/** A gateway before `http(url)` before `server`; gives the gateway's port. */
+/** A gateway in front of `http(url)` in front of `server`; returns the port of the gateway. */
 async function front(server: Server, options?: HttpUpstreamOptions): Promise<number> {
   const upstream = await listening(server)
   cleanup.push(() => upstream.stop())
@@ -47,7 +47,7 @@ async function gateway(application: HttpUpstream): Promise<number> {
   return address.port
 }
 
-/** Chunks of pseudo-random bytes, `total` in all, made as they are read; and their hash. */
+/** Chunks of pseudo-random bytes, `total` bytes together, created as they are read; and their hash. */
 function* pattern(total: number): Generator<Buffer> {
   const block = Buffer.alloc(64 * 1024)
   for (let at = 0; at < block.length; at++) block[at] = (at * 31 + (at >> 8)) & 0xff
@@ -63,9 +63,9 @@ function patternHash(total: number): string {
   return hash.digest('hex')
 }
 
-/** Bytes that buffers hold and somebody can still reach. */
+/** The bytes of reachable buffers. */
 function memory(): number {
-  // The first pass lets go of them, the second counts what that has freed.
+  // The first collection releases them; the second counts what that has freed.
   collectGarbage()
   collectGarbage()
   return process.memoryUsage().arrayBuffers
@@ -182,7 +182,7 @@ describe('an HTTP upstream behind the gateway', () => {
       last = written
     }
     assert.ok(written < 64 * 1024 * 1024, `${written} bytes were written`)
-    // Nobody reads, so nobody sees that the client went, until somebody does.
+    // A side that does not read sees the client's disconnect only when it reads again.
     req.destroy()
     request_!.resume()
     await until(() => request_ === undefined)

@@ -1,4 +1,4 @@
-/** `http(url)` under the real exchange, before servers of node's own and ones that break off. */
+/** `http(url)` with the real exchange, in front of node's servers and of servers that break off. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -35,12 +35,12 @@ function upstream(url: string, options?: HttpUpstreamOptions): HttpUpstream {
   return made
 }
 
-/** An upstream before a node server with `listener`. */
+/** An upstream with a node server that has `listener`. */
 async function before(listener: RequestListener, options?: HttpUpstreamOptions): Promise<HttpUpstream> {
   return upstream(await listening(createServer(listener)), options)
 }
 
-/** An upstream before a server that reads a request's head and then does `answer` with the raw socket. */
+/** An upstream with a server that reads a request's head, and then calls `answer` with the raw socket. */
 async function raw(
   answer: (socket: Socket, head: string) => void,
   options?: HttpUpstreamOptions,
@@ -64,7 +64,7 @@ async function raw(
   return upstream(url, options)
 }
 
-/** Runs one request through an upstream, linted as a gateway's application; upstreams' own sins are not its own. */
+/** Runs one request through an upstream under lint, as a gateway does; lint ignores faults of the upstream's server. */
 function send(application: HttpUpstream, options: RunOptions = {}): Run {
   return run(lint(application, { only: 'server' }), options)
 }
@@ -197,11 +197,11 @@ describe('http(url): the response', () => {
       })
       await whenSettled
       assert.equal(sink.status, '502 Bad Gateway')
-      // Whoever pools upstreams must not ask another one.
+      // A pool of upstreams must not retry this request on another one.
       assert.equal(failure.ran, undefined)
       assert.match(
         failure.message!,
-        new RegExp(`^http://127.0.0.1:\\d+ answered with the status "${status} Odd": HTTP has`),
+        new RegExp(`^http://127.0.0.1:\\d+ responded with the status "${status} Odd"; expected 100`),
       )
     }
   })
@@ -343,7 +343,7 @@ describe('http(url): failures', () => {
     const application = await before((_req, res) => asked.resolve(res), { clock, timeout: 1000 })
     const { sink, whenSettled } = send(application)
     const response = await asked.promise
-    // In a timer, as a timeout: the sockets are read after it.
+    // In a timer, as a timeout is: the sockets are read after it.
     setTimeout(() => {
       response.end('late')
       for (let i = 0; i < 5; i++) clock.advance(250)
@@ -436,7 +436,7 @@ describe('http(url): failures', () => {
   })
 
   it('gives no client a byte of another response, whichever side disconnects when', async () => {
-    // A linear congruential generator (Numerical Recipes): the same disorder each time.
+    // A linear congruential generator (Numerical Recipes): the same order in each run.
     let seed = 42
     const random = (below: number): number => {
       seed = (seed * 1664525 + 1013904223) >>> 0

@@ -37,7 +37,7 @@ class Scene {
     return scene
   }
 
-  /** The container's loop stands still: nothing that is sent to it is read. */
+  /** The container's event loop is blocked: nothing that is sent to it is read. */
   block(): void {
     this.container.streams[0]!.pause()
   }

@@ -71,7 +71,7 @@ describe('pool', () => {
       const container = new Container(named('hello'))
       await container.listen({ path: `${directory}/a.sock` })
       clock.advance(60_000)
-      // Who dials after it is served after it.
+      // A container that dials later is served later.
       const other = pool([address])
       try {
         assert.equal((await call(other)).text, 'hello')
@@ -93,7 +93,7 @@ describe('pool', () => {
       await container.listen({ path: `${directory}/a.sock` })
       const application = pool([`unix:${directory}/a.sock`])
       try {
-        // Of a GET it would be told that nobody can repeat it.
+        // A GET would be logged as a request that cannot be retried.
         const running = call(application, { method: 'POST', body: 'x' })
         await until(() => container.runs.size === 1)
         await application.close(1)

@@ -1,4 +1,4 @@
-/** The access lines of requests that no application has seen, in the proxy and at a container's port. */
+/** Access lines of requests that no application has seen, in the proxy and at a container's port. */
 
 import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
@@ -21,7 +21,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
-/** A client that sends bytes and keeps what it is sent. */
+/** A client that sends bytes, and keeps the received bytes. */
 class Raw {
   text = ''
   ended = false
@@ -85,7 +85,7 @@ const hello: Application = async (environ, startResponse) => {
 const HOST = 'Host: a\r\n'
 const LONG = 'x'.repeat(9_000)
 
-/** What is sent, and what its line says. */
+/** The sent bytes, and the expected access line. */
 const cases: readonly [title: string, sent: string, status: number, line: Record<string, unknown>][] = [
   [
     'without Host',
@@ -246,7 +246,7 @@ suite('a request that is refused before an application', () => {
 
   test('above --max-connections has a line, unless its client sent nothing', async () => {
     const served = await serve(['--max-connections', '1'])
-    // It waits in the queue, so that its connection cannot be closed for another one.
+    // The request waits in the queue, so its connection cannot be closed to make room.
     served.open().send(`GET /waits HTTP/1.1\r\n${HOST}\r\n`)
     await until(() => served.proxy.pool.queued === 1)
     const silent = served.open()

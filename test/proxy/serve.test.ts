@@ -1,4 +1,4 @@
-/** A proxy as it is served: over sockets, from options to the last link. */
+/** A running proxy: over sockets, from its options to its last link. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -250,7 +250,7 @@ suite('a proxy', () => {
     const twice = container(named('twice'))
     twice.join(address)
     await served.ready(1)
-    // As by a container whose proxy was stopped for a while.
+    // As from a container whose proxy was stopped for a while.
     const second = twice.join(address)
     await until(() => served.proxy.pool.members.length === 2 && served.proxy.pool.count('connecting') === 0)
     second.destroy()
@@ -308,7 +308,7 @@ suite('a proxy', () => {
         startResponse('200 OK', [])
         return [body]
       })
-      // Drawn first: the HTTP server, which is not there.
+      // Chosen first: the HTTP server, which does not run.
       const served = await Served.start(
         ['--upstream', `http://127.0.0.1:${await freePort()},unix:${path}`, '--queue-timeout', '30s'],
         { random: () => 0 },
@@ -414,7 +414,7 @@ suite('a proxy that drains', () => {
           await new Promise((resolve) => setImmediate(resolve))
         }
       }
-      // It drains once it no longer listens.
+      // It drains after it has stopped listening.
       await until(() => served.proxy.inspect().includes('draining'))
       await pass()
       assert.equal(last, 0)

@@ -1,4 +1,4 @@
-/** The log names each reason why an HTTP server is not reached, or does not answer, once for many requests. */
+/** The log reports each reason why an HTTP server cannot be reached or does not answer, once for many requests. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -50,7 +50,7 @@ class Scene {
     cleanups.push(() => application.close())
   }
 
-  /** A request, until it has its line. */
+  /** Sends a request, and waits for its access line. */
   async get(): Promise<Record<string, unknown>> {
     const count = this.lines.lines.length + 1
     run(compose(accessLog({ log: this.lines }), this.pool.application))
@@ -61,7 +61,7 @@ class Scene {
     return this.lines.lines.at(-1)!.fields
   }
 
-  /** What was said of the server, and of which request. */
+  /** The log lines about the server, and their requests. */
   get told(): unknown[] {
     return this.log.lines
       .filter(({ fields }) => fields['address'] === this.url)

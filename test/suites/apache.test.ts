@@ -1,4 +1,7 @@
-/** The behaviour suite with a real Apache before a container's port, with the directives that docs/servers.md names. */
+/**
+ * The behaviour suite with a real Apache in front of a container's port, with the directives that docs/servers.md
+ * names.
+ */
 
 import { noApacheProxy, startApacheProxy } from '../support/apache.ts'
 import { FIXTURES, faultsOf, startGantry } from '../support/gantry.ts'
@@ -6,7 +9,7 @@ import { directivesOf } from '../support/servers-page.ts'
 import { type Arrangement, overHttp } from './arrangement.ts'
 import { behaviour } from './behaviour.ts'
 
-/** What Apache does in any case. */
+/** What Apache changes, whatever its configuration. */
 const front: NonNullable<Arrangement['without']> = {
   framing: 'Apache frames the answer',
   departure: 'Apache looks at its client only when it writes',
@@ -27,7 +30,7 @@ const own: Readonly<Record<string, string>> = {
   'has repeated headers joined, cookies by semicolons': 'Apache joins cookies with a comma',
 }
 
-/** Sentences that do not hold, and why. */
+/** Sentences that do not hold behind Apache, and why. */
 function lacking(sentences: Readonly<Record<string, string>>): NonNullable<Arrangement['lacks']> {
   return (sentence) => {
     const before = sentences[sentence] ?? own[sentence]

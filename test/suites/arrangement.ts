@@ -1,18 +1,18 @@
 /**
- * What the behaviour suite asks of an arrangement: a way from a client to the fixture applications, and what it cannot
- * do.
+ * What the behaviour suite needs from an arrangement: a path from a client to the fixture applications, and the
+ * features that the path lacks.
  */
 
 import type { RequestOptions, Sent } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
 
-/** What not every way can carry. */
+/** Features that some arrangements lack. */
 export type Feature =
   | 'framing' // the client sees the bytes of Gantry's own HTTP/1.1 writer
   | 'http10' // the client may speak HTTP/1.0 to Gantry
   | 'date' // Date and Server are added
   | 'exact-head' // field order and an unusual reason phrase arrive
-  | 'raw-target' // the target arrives as it was sent
+  | 'raw-target' // the target arrives unchanged
   | 'star' // OPTIONS * arrives
   | 'absolute-form' // an absolute target arrives
   | 'raw-headers' // header lines keep case and order
@@ -26,36 +26,36 @@ export type Feature =
   | 'response-trailers'
   | 'hints' // 103
   | 'expect' // 100 Continue is Gantry's
-  | 'streamed-upload' // an upload reaches the application while it comes
-  | 'duplex' // answer and upload at the same time
+  | 'streamed-upload' // an upload reaches the application while it is sent
+  | 'duplex' // a response is sent during the upload
   | 'bulk-duplex' // also when both are large
-  | 'early' // an answer before the upload was read arrives
-  | 'cut' // a response without a length that is cut does not look whole
-  | 'departure' // a client that disconnects is noticed while it is sent nothing
+  | 'early' // a response that is sent before the upload was read arrives
+  | 'cut' // a truncated response without a length does not look complete
+  | 'departure' // a disconnected client is noticed while nothing is sent to it
   | 'upgrade'
-  | 'streaming' // a response's chunk is not kept back
+  | 'streaming' // a chunk of a response is sent immediately
 
 export interface Arrangement {
   readonly name: string
-  /** Features that are not there, and why. */
+  /** The features that the arrangement lacks, and why. */
   readonly without?: Partial<Record<Feature, string>>
   /**
-   * Sentences that do not hold yet, since a process of an older release is part of it: they are tried, and have to
-   * fail. `harm` says why one is not tried. Asked once it has started.
+   * Sentences that do not hold because one process is of an older release. Their tests run, and must fail; `harm` says
+   * why a test must not run. Read after the start.
    */
   readonly lacks?: (sentence: string) => { readonly before: string; readonly harm?: string } | undefined
-  /** Why it cannot run on this machine; a failure where `CI` is set. */
+  /** The reason to skip the arrangement on this machine; a failure if `CI` is set. */
   readonly unavailable?: string | undefined
   /** Serves `test/apps/all.ts`. */
   start(): Promise<Running>
 }
 
 export interface Running {
-  /** Sends a request, on a connection of its own where there are connections. */
+  /** Sends a request, on a new connection if the client has connections. */
   open(options: RequestOptions): Promise<Sent>
-  /** A bare connection, where the client speaks HTTP. */
+  /** A raw connection, if the client speaks HTTP. */
   connect?: () => Promise<HttpClient>
-  /** What was found broken on the way: lint's words, calls of a sink, log lines that should not be. */
+  /** Faults so far: rules broken according to lint, calls of a sink that must not happen, unexpected log lines. */
   broken?: () => string[]
   close(): Promise<void>
 }

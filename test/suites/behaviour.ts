@@ -1,10 +1,6 @@
 /**
- * The behaviour suite: what a client sees of the contract, and what an application sees of a request, in sentences that
- * hold on every way between the two. An arrangement gives the way; a test that it cannot carry is skipped with the
- * reason.
- *
- * The fixture applications run under lint. They are told and asked things by requests alone (`test/apps/journal.ts`),
- * so that it does not matter in which process they are. Nothing here sleeps: a test waits for an event, or for bytes.
+ * The behaviour suite: what a client sees of the contract and what an application sees of a request, in sentences that
+ * hold in every arrangement. If an arrangement lacks a feature, the test is skipped with the reason.
  */
 
 import { describe } from 'node:test'
@@ -20,6 +16,10 @@ import { streams } from './behaviour/streams.ts'
 import { makeSuite } from './behaviour/suite.ts'
 import { upgrades } from './behaviour/upgrades.ts'
 
+/**
+ * The fixture applications run under lint. Tests talk to them in requests alone (`test/apps/journal.ts`), so their process
+ * does not matter. Nothing here sleeps: a test waits for an event, or for bytes.
+ */
 export function behaviour(arrangement: Arrangement): void {
   const { name, unavailable } = arrangement
   const skip = unavailable !== undefined && !process.env['CI'] ? unavailable : false

@@ -1,5 +1,5 @@
 /**
- * The behaviour suite over frames: in memory, on Unix sockets, over TCP, and behind the HTTP gateway. Lint is on both
+ * The behaviour suite over frames: in memory, on Unix sockets, over TCP, and behind the HTTP gateway. Lint checks both
  * sides.
  */
 
@@ -23,7 +23,7 @@ import { behaviour } from './behaviour.ts'
 
 const identity: Identity = { id: 'suite', worker: 0, workers: 1, slots: 1000, limits: {} }
 
-/** The container's side: frames on a stream become exchanges of the fixtures. */
+/** The container's side: frames on a stream become exchanges of the fixture applications. */
 class Container {
   readonly fixtures: Fixtures = makeFixtures()
   readonly host: MemoryHost = new MemoryHost()
@@ -35,7 +35,7 @@ class Container {
 
   serve(stream: Duplex): void {
     const application: Application = (environ, startResponse) => {
-      // Slots are the link's matter; the host counts what runs, so that the end can wait for it.
+      // The link counts slots; the host counts running exchanges, so that the test can wait for their end.
       this.host.admit()
       return this.fixtures.application(environ, startResponse)
     }
@@ -51,7 +51,7 @@ class Container {
   }
 }
 
-/** A remote application under lint, what it found, and how to end it. */
+/** A remote application under lint, the faults that lint found, and how to end the application. */
 interface Remote {
   application: Application
   close(): Promise<void>
@@ -122,7 +122,7 @@ async function front(
   }
 }
 
-/** A client in memory. */
+/** The behaviour suite with an in-memory client. */
 function memory(application: Application): Running {
   const client = new MemoryClient(application)
   return {
@@ -132,7 +132,7 @@ function memory(application: Application): Running {
   }
 }
 
-/** A client over HTTP. */
+/** The behaviour suite with an HTTP client. */
 async function http(application: Application): Promise<Running> {
   const host = new MemoryHost()
   const options = { host, facts, admit: () => host.admit() }

@@ -1,4 +1,6 @@
-/** The behaviour suite with a real HAProxy before a container's port, with the options that docs/servers.md names. */
+/**
+ * The behaviour suite with a real HAProxy in front of a container's port, with the options that docs/servers.md names.
+ */
 
 import { FIXTURES, faultsOf, startGantry } from '../support/gantry.ts'
 import { noHaproxy, startHaproxy } from '../support/haproxy.ts'

@@ -1,6 +1,6 @@
 /**
- * The behaviour suite through an HTTP upstream: gateway, http-proxy, node's HTTP client, and a gateway again before the
- * application.
+ * The behaviour suite through an HTTP upstream: gateway, http-proxy, node's HTTP client, and a second gateway in front
+ * of the application.
  */
 
 import { createServer } from 'node:net'

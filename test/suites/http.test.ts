@@ -1,4 +1,4 @@
-/** The behaviour suite over HTTP/1.1 on a socket, the application in the same process. */
+/** The behaviour suite over HTTP/1.1 on a socket, with the application in the same process. */
 
 import { createServer } from 'node:net'
 import { serveHttp1 } from '../../protocol/http1/gateway.ts'

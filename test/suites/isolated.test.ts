@@ -1,6 +1,6 @@
 /**
- * No request finds what another has entered into an AsyncLocalStorage, wherever the application was called: many at
- * once, over HTTP and over a link, with bodies that come and go in pieces.
+ * No request sees the AsyncLocalStorage store of another request, wherever the application is called: many concurrent
+ * requests, over HTTP and over a link, with bodies that are sent and received in pieces.
  */
 
 import assert from 'node:assert/strict'
@@ -22,7 +22,9 @@ import { RecordingLog } from '../support/log.ts'
 import { facts, MemoryHost } from '../support/memory-client.ts'
 import { listening } from '../support/sockets.ts'
 
-/** Enters each request's id where its code runs, and keeps whose it found there instead. */
+/**
+ * Enters the id of each request as its store wherever its code runs, and records every other id that it found there.
+ */
 class Stores {
   readonly strangers: string[] = []
   readonly #store: AsyncLocalStorage<string> = new AsyncLocalStorage()
@@ -35,7 +37,7 @@ class Stores {
 }
 
 const CHUNK = pattern(0, 40_000)
-/** Of bodies: some come with their heads, and some in many reads. */
+/** Sizes of bodies: some arrive with their heads, some in many reads. */
 const SIZES = [0, 10, 700, 20_000, 60_000]
 
 const plain =
@@ -89,7 +91,7 @@ const listener = (stores: Stores): Application =>
     for (const event of ['close', 'finish', 'drain']) response.on(event, () => stores.enter(id, `at ${event}`))
   })
 
-/** Applications that enter their stores at all their moments, and whether they read what is sent. */
+/** Applications that enter their stores at each of their steps, and whether they read the body. */
 const applications = [
   { name: 'a plain application', make: plain, reads: false },
   { name: 'a generator', make: generator, reads: false },
@@ -97,7 +99,7 @@ const applications = [
   { name: 'a Node listener', make: listener, reads: true },
 ]
 
-/** An application over a link in memory. */
+/** An application over an in-memory link. */
 async function overLink(
   application: Application,
 ): Promise<{ application: Application; host: MemoryHost; end(): void }> {
@@ -138,7 +140,7 @@ for (const { name, make, reads } of applications) {
       try {
         for (let wave = 0; wave < 4; wave++) {
           const answers = clients.flatMap((client, at) =>
-            // Two of each on one connection, the second before the first is answered.
+            // Two requests of each kind on one connection, the second before the response to the first.
             [0, 1].map((turn) => {
               const target = `/?id=${wave}-${at}-${turn}`
               if (!reads) return client.fetch({ target })
@@ -177,7 +179,7 @@ test('applications that are given up at one deadline find no other’s store', a
   const clients = await Promise.all(
     Array.from({ length: 8 }, () => HttpClient.connect({ ...server.address, host: '127.0.0.1' })),
   )
-  // Each has sent half of its body, and been answered with it.
+  // Each client has sent half of its body, and received it back.
   const sent = clients.map((client, at) =>
     client.request({ method: 'POST', target: `/?id=${at}`, headers: [['Content-Length', '10']] }),
   )

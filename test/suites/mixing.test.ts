@@ -1,6 +1,6 @@
 /**
- * Many echoes at once over one link with a small window, each read and written in pieces of random sizes at random
- * moments, some given up on the way: what arrives is what was sent, in order and once, and nobody else's.
+ * Many concurrent echoes over one link with a small window, read and written in pieces of random sizes at random
+ * moments, some aborted: every response has the bytes of its own request, in order and once.
  */
 
 import assert from 'node:assert/strict'
@@ -23,14 +23,14 @@ import { listening } from '../support/sockets.ts'
 
 type Random = () => number
 
-/** Sizes around those at which something changes: gathering, copying, frames, windows. */
+/** Sizes near the limits of gathering, copying, frames and windows. */
 function size(random: Random, most: number): number {
   const edges = [1, 2, 1023, 1024, 1025, 4095, 4096, 4097, 16_384, 65_535, 65_536, 65_537]
   const chosen = random() < 0.5 ? edges[between(random, 0, edges.length - 1)]! : between(random, 1, 2000)
   return Math.min(most, chosen)
 }
 
-/** Lets others run, or not, or a little later. */
+/** Waits for nothing, for a microtask, or for an event-loop iteration. */
 async function pause(random: Random): Promise<void> {
   const chance = random()
   if (chance < 0.2) await new Promise(setImmediate)
@@ -48,7 +48,7 @@ async function* read(input: Input, random: Random): AsyncIterable<Uint8Array> {
   }
 }
 
-/** Echoes, with its id first, reading and writing as its seed says. */
+/** Echoes the body after its id; the seed determines how it reads and writes. */
 const echo: Application = async (environ, startResponse) => {
   const id = query(environ).get('id') ?? ''
   const random = seeded(Number(id))
@@ -73,7 +73,7 @@ const echo: Application = async (environ, startResponse) => {
 
 type Open = (options: RequestOptions) => Promise<{ sent: Sent; done: () => void }>
 
-/** One client: sends pieces, and perhaps goes. */
+/** One client: sends pieces, and may disconnect. */
 async function one(open: Open, id: number): Promise<void> {
   const random = seeded(id + 1_000_000)
   const length = random() < 0.3 ? between(random, 0, 300_000) : between(random, 0, 5000)
@@ -101,7 +101,7 @@ async function one(open: Open, id: number): Promise<void> {
   }
 }
 
-/** A link with a window that is often used up, and what its two ends found broken. */
+/** A link whose window is often exhausted, and the faults that its two ends found. */
 async function link(): Promise<{ application: Linted; close(): Promise<void> }> {
   const [here, there] = duplexPair({ highWaterMark: 16 * 1024 })
   const host = new MemoryHost()

@@ -1,11 +1,11 @@
-/** The behaviour suite with a real nginx before a container's port: `proxy_pass` and `uwsgi_pass`. */
+/** The behaviour suite with a real nginx in front of a container's port: `proxy_pass` and `uwsgi_pass`. */
 
 import { FIXTURES, faultsOf, startGantry } from '../support/gantry.ts'
 import { noNginx, startNginx } from '../support/nginx.ts'
 import { type Arrangement, overHttp } from './arrangement.ts'
 import { behaviour } from './behaviour.ts'
 
-/** What nginx does in any case. */
+/** What nginx changes or answers itself, over either wire. */
 const front: NonNullable<Arrangement['without']> = {
   framing: 'nginx frames the answer',
   http10: 'nginx speaks to the client',
@@ -22,7 +22,7 @@ const front: NonNullable<Arrangement['without']> = {
   'bulk-duplex': 'nginx does not read the answer while it waits to send the request',
 }
 
-/** Whoever trusts such an nginx has it set X-Forwarded-For, as ours do in deploy/nginx. */
+/** Peers that trust this nginx need it to set X-Forwarded-For, as deploy/nginx does. */
 const PASSED_ON = 'the container trusts nginx, which passes X-Forwarded-For of its client on'
 
 function behind(

@@ -1,11 +1,9 @@
-/**
- * Arrangements of real processes: what is seen of them is put together, and none is left when another does not start.
- */
+/** Arrangements of real processes: joins their faults, and ends the first process if the second one does not start. */
 
 import { faultsOf, type Gantry } from '../support/gantry.ts'
 import { overHttp, type Running } from './arrangement.ts'
 
-/** A `Running` over the HTTP port of processes that it ends. */
+/** A `Running` over the HTTP port of processes; it ends them. */
 export function overProcesses(
   port: number,
   processes: readonly Gantry[],
@@ -18,7 +16,7 @@ export function overProcesses(
   return { ...running, broken: () => [...processes.flatMap(faultsOf), ...(running.broken?.() ?? [])] }
 }
 
-/** Two processes, the second after the first listens; neither is left when the second does not start. */
+/** Starts two processes, the second after the first listens. If the second does not start, the first is ended. */
 export async function two(
   first: Promise<Gantry>,
   second: (first: Gantry) => Promise<Gantry>,
@@ -32,7 +30,7 @@ export async function two(
   }
 }
 
-/** A proxy and a container that find each other by an address. */
+/** A proxy and a container that connect at one address. */
 export async function overPair(
   startProxy: () => Promise<Gantry>,
   startContainer: () => Promise<Gantry>,

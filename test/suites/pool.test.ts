@@ -1,4 +1,4 @@
-/** The behaviour suite through the proxy's pool: over frames to a container, behind what proxies put before it. */
+/** The behaviour suite through the proxy's pool: over frames to a container, behind the middleware of a usual proxy. */
 
 import { type Duplex, duplexPair } from 'node:stream'
 import { forwarded } from '../../middleware/forwarded.ts'

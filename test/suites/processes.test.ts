@@ -1,4 +1,4 @@
-/** The behaviour suite over real processes: a container's HTTP port, and a proxy before a container. */
+/** The behaviour suite over real processes: a container's HTTP port, and a proxy in front of a container. */
 
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

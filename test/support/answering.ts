@@ -1,11 +1,11 @@
-/** Web servers that say nowhere that they listen: when they do, and their end. */
+/** Web servers that do not report when they listen: waits until one accepts connections, and ends it. */
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 
-/** Asks until `child` takes connections. @throws Error when it ends first */
+/** Repeats a request until `child` accepts connections. @throws Error if the process ends first */
 export async function answering(child: ChildProcess, port: number): Promise<void> {
   for (;;) {
     if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`)

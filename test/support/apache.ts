@@ -18,8 +18,8 @@ const modules = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/etc/h
 )
 
 /**
- * Started by root it runs programs as nobody, who must be able to come to them: the first directory that is closed to
- * him.
+ * Apache that root has started runs programs as the user `nobody`, who must be able to reach them. Returns the first
+ * directory on the way that `nobody` may not enter.
  */
 function closedTo(path: string): string | undefined {
   if (process.getuid?.() !== 0) return undefined
@@ -46,7 +46,7 @@ export interface Apache {
   stop(): Promise<void>
 }
 
-/** @param program what runs for each request below `/app` */
+/** @param program runs for each request below `/app` */
 export function startApache(program: string): Promise<Apache> {
   return start(`
 LoadModule mpm_prefork_module ${modules}/mod_mpm_prefork.so
@@ -63,7 +63,7 @@ SetEnv ap_trust_cgilike_cl 1
 }
 
 /**
- * A reverse proxy.
+ * Starts Apache as a reverse proxy.
  *
  * @param lines further directives, `ProxyPass` among them
  */
@@ -118,7 +118,7 @@ Group ${process.getgid?.() === 0 ? 'nogroup' : `"#${process.getgid?.()}"`}
     log,
     async stop() {
       const exited = once(child, 'exit')
-      // With its children, and the programs that they run.
+      // Its children and the programs that they run end too.
       process.kill(-child.pid!, 'SIGTERM')
       await exited
       await rm(directory, { recursive: true, force: true })

@@ -1,6 +1,6 @@
 /**
- * A server small enough to be seen to be right: calls an application, takes its whole response in memory, closes it.
- * For tests of lint and middleware, where no wire is of interest.
+ * A server that is small enough to be correct by inspection: calls an application, collects its whole response in
+ * memory, and closes its body. For tests of lint and middleware that need no wire.
  */
 
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
@@ -23,7 +23,7 @@ export interface Called {
   chunks: Uint8Array[]
 }
 
-/** An environ as the HTTP gateway makes it. */
+/** An environ as the HTTP gateway creates it. */
 export function makeEnviron(options: CallOptions = {}): Environ {
   const { method = 'GET', target = '/', headers = ['Host', 'example.org'], upgrade = false, scheme = 'http' } = options
   const facts = { remoteAddress: '127.0.0.1', remotePort: '40000', serverName: '127.0.0.1', serverPort: '80', scheme }
@@ -41,7 +41,7 @@ export function makeEnviron(options: CallOptions = {}): Environ {
   return environ
 }
 
-/** Calls `application` once; whatever it throws is thrown on, after close(). */
+/** Calls `application` once, and closes its body. Errors of the application are rethrown after close(). */
 export async function call(application: Application, options: CallOptions | Environ = {}): Promise<Called> {
   const environ = 'wsgi.version' in options ? options : makeEnviron(options)
   const called: Called = { status: '', headers: [], body: Buffer.alloc(0), chunks: [] }

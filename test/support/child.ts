@@ -1,4 +1,4 @@
-/** A process of a test's own: its output as it comes, and how it ended. */
+/** A process that a test starts: its output as it is written, and how it ended. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,9 +11,7 @@ export interface SpawnOptions {
   readonly through?: readonly string[]
   /** Open an IPC channel. */
   readonly ipc?: boolean
-  /**
-   * Milliseconds after which it is killed, so that a test that waits for it fails instead of hanging. 60 s unless told.
-   */
+  /** Time after which the process is killed, so that a waiting test fails instead of hanging, ms. Default: 60 s. */
   readonly patience?: number
 }
 
@@ -22,12 +20,12 @@ export function repositoryFile(path: string): string {
   return fileURLToPath(new URL(`../../${path}`, import.meta.url))
 }
 
-/** Where Node keeps what it made of each file, by its content: most of a process's start is the stripping of types. */
+/** The folder in which Node caches compiled code by content: most of a process's start is the stripping of types. */
 const COMPILED = repositoryFile('node_modules/.cache/compiled')
 
 export class TestChild {
   readonly process: ChildProcess
-  /** Everything so far. */
+  /** The whole output so far. */
   stdout = ''
   stderr = ''
   readonly exited: Promise<{ code: number | null; signal: string | null }>
@@ -35,7 +33,7 @@ export class TestChild {
   #watchers: Set<() => void> = new Set()
   #over = false
 
-  /** Runs this Node with `argv`, without any GANTRY_* of the environment. */
+  /** Runs this Node with `argv`, without the variables GANTRY_* of the environment. */
   constructor(argv: readonly string[], options: SpawnOptions = {}) {
     const inherited = Object.entries(process.env).filter(
       ([name]) => !name.startsWith('GANTRY_') && name !== 'NODE_TEST_CONTEXT',
@@ -53,7 +51,7 @@ export class TestChild {
     this.exited = this.#end(impatience)
   }
 
-  /** Resolves as soon as `condition` holds; rejects, with the output, when the process ends before. */
+  /** Resolves as soon as `condition` holds; rejects with the output if the process ends before. */
   async until(condition: () => boolean): Promise<void> {
     while (!condition()) {
       if (this.#over) throw new Error(`the process ended first\n${this.stdout}\n${this.stderr}`)
@@ -75,13 +73,13 @@ export class TestChild {
     return this.log.some((line) => line['msg'] === message)
   }
 
-  /** Sends `signal` once, and waits for the drain that it begins: a second one exits at once. */
+  /** Sends `signal` once, and waits for the drain that it starts: a second signal would end the process immediately. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<{ code: number | null; signal: string | null }> {
     this.process.kill(signal)
     return await this.exited
   }
 
-  /** Sends `signal` until the process has ended: for those that exit at the second signal. */
+  /** Sends `signal` until the process has ended, for processes that exit at the second signal. */
   async insist(signal: NodeJS.Signals): Promise<{ code: number | null; signal: string | null }> {
     const again = setInterval(() => this.process.kill(signal), 50)
     try {
@@ -91,13 +89,13 @@ export class TestChild {
     }
   }
 
-  /** Ends it, if it still runs, and waits for that. */
+  /** Ends the process if it still runs, and waits until it has ended. */
   async end(): Promise<void> {
     if (!this.#over) this.process.kill('SIGKILL')
     await this.exited
   }
 
-  // Not the child's `close` event: it never comes once this side has closed the IPC channel.
+  // The child's `close` event is not used: it is never emitted after this side has closed the IPC channel.
   async #end(impatience: NodeJS.Timeout): Promise<{ code: number | null; signal: string | null }> {
     const [[code, signal]] = await Promise.all([
       once(this.process, 'exit') as Promise<[number | null, string | null]>,

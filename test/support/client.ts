@@ -1,15 +1,15 @@
-/** What the behaviour suite sees of a client, whatever it speaks: over HTTP bytes or over a sink in memory. */
+/** The interface of a client for the behaviour suite, whatever its wire: HTTP bytes, or an in-memory sink. */
 
 export type Fields = [name: string, value: string][]
 
 export interface RequestOptions {
   method?: string
   target: string
-  /** As they are sent; `Host` comes first by itself unless it is among them. */
+  /** The fields in the order in which they are sent. `Host` is added as the first field unless the list has it. */
   headers?: Fields
   /**
-   * Bytes; with a Content-Length unless `chunked`. `'stream'`: the test sends it, chunked unless a Content-Length is
-   * given.
+   * The body, with a Content-Length unless `chunked`. `'stream'`: the test sends the body, chunked unless a
+   * Content-Length is given.
    */
   body?: Uint8Array | string | 'stream' | undefined
   chunked?: boolean
@@ -23,22 +23,22 @@ export interface Head {
   headers: Fields
 }
 
-/** A response as far as it came. */
+/** A response, as far as it was received. */
 export interface Answer extends Head {
-  /** 0 when no head came. */
+  /** 0 if no head was received. */
   status: number
   body: Buffer
   trailers: Fields
   informational: Head[]
-  /** Whether it ended as its framing says; false: visibly cut. */
+  /** Whether the response ended as its framing requires; false: it was visibly truncated. */
   complete: boolean
-  /** How its end was to be found. */
+  /** How the end of the body is determined. */
   framing: 'none' | 'length' | 'chunked' | 'close' | 'memory'
-  /** What was wrong with it, if it was cut. */
+  /** What was wrong, if the response was truncated. */
   error: string | undefined
 }
 
-/** A request under way. */
+/** A request in progress. */
 export interface Sent {
   /** Sends more of the body; resolves when there is room for more. */
   send(chunk: Uint8Array | string): Promise<void>
@@ -46,15 +46,15 @@ export interface Sent {
   finish(trailers?: Fields): void
   /** Reads no more of the response from now on. */
   pause(): void
-  /** The client goes: with a FIN, or with a reset. */
+  /** The client disconnects, with a FIN or with a reset. */
   abort(how?: 'end' | 'reset'): void
   /** The first `count` informational responses. */
   informed(count: number): Promise<Head[]>
-  /** The final head; rejects when there is none. */
+  /** The final head; rejects if there is none. */
   head(): Promise<Head>
-  /** The body so far, as soon as it has at least `length` bytes; rejects when it ends before. */
+  /** The body so far, as soon as it has at least `length` bytes; rejects if it ends before. */
   has(length: number): Promise<Buffer>
-  /** The whole, or what there is of it. Never rejects. */
+  /** The complete response, or the received part of it. Never rejects. */
   whole(): Promise<Answer>
 }
 
@@ -64,7 +64,7 @@ export function fields(head: { headers: Fields }, name: string): string[] {
   return head.headers.filter(([other]) => other.toLowerCase() === lower).map(([, value]) => value)
 }
 
-/** An answer that grows, and who waits for it. Each client fills one in. */
+/** A response that is being received, and the waits for its parts. Each client fills one in. */
 export class Growing {
   readonly answer: Answer = {
     status: 0,

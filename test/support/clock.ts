@@ -35,7 +35,7 @@ export class FakeClock implements Clock {
     this.advance(0)
   }
 
-  /** Moves time on, calling back what falls due, in order. */
+  /** Advances the time, and calls expired timers back in the order of their times. */
   advance(ms: number): void {
     const end = this.#now + ms
     for (;;) {

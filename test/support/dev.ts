@@ -1,4 +1,4 @@
-/** `gantry up --dev` over an application of a test's own, in a directory of its own. */
+/** `gantry up --dev` with an application of the test, in a directory of its own. */
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
@@ -6,12 +6,12 @@ import { join } from 'node:path'
 import { repositoryFile, TestChild } from './child.ts'
 import { withDirectory } from './directory.ts'
 
-/** What is said once it serves, after each reload, and when a load failed. */
+/** The messages after it has started to serve, after each reload, and after a failed load. */
 export const SERVED: RegExp = /is served at /
 export const RELOADED: RegExp = /changed, reloaded in /
 export const BROKEN: RegExp = /cannot be loaded; /
 
-/** An application that says what `word.ts` exports. */
+/** An application that responds with the export of `word.ts`. */
 export const APP: string = `import { word } from './word.ts'
 export const application = async (environ: any, startResponse: any) => {
   if (environ.PATH_INFO === '/throw') throw new TypeError('thrown by the application')
@@ -31,7 +31,7 @@ export interface DevAnswer {
 }
 
 export interface Events extends AsyncDisposable {
-  /** Resolves with the text of the first event; rejects when the stream ends without one. */
+  /** Resolves with the text of the first event; rejects if the stream ends without an event. */
   readonly changed: Promise<string>
 }
 
@@ -49,19 +49,19 @@ export class DevServer {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(this.directory, name), text)
   }
 
-  /** Known once it listens. */
+  /** Known when the server listens. */
   get port(): number {
     const said = /http:\/\/127\.0\.0\.1:(\d+)\//.exec(this.child.stderr)
     const ready = this.child.messages[0] as { addresses: { port: number }[] } | undefined
     return said ? Number(said[1]) : ready!.addresses[0]!.port
   }
 
-  /** Resolves once it listens, whether the application is loaded or not. */
+  /** Resolves when the server listens, whether the application is loaded or not. */
   async listening(): Promise<void> {
     await this.child.until(() => this.child.messages.length > 0)
   }
 
-  /** Resolves when `pattern` was said `count` times in all. */
+  /** Resolves when `pattern` has been printed `count` times in all. */
   async said(pattern: RegExp, count: number = 1): Promise<void> {
     const all = new RegExp(pattern, 'gm')
     await this.child.until(() => [...this.child.stderr.matchAll(all)].length >= count)
@@ -91,7 +91,7 @@ export class DevServer {
     })
   }
 
-  /** Opens the stream that an error page opens; resolves once it is answered. */
+  /** Opens the event stream of an error page; resolves when its response has begun. */
   async events(shown?: string): Promise<Events> {
     const query = shown === undefined ? '' : `?shown=${shown}`
     const changed = Promise.withResolvers<string>()
@@ -119,7 +119,7 @@ export class DevServer {
     })
   }
 
-  /** Process ids of containers that run, found by their directory for sockets. */
+  /** Process ids of running containers, found by their directory for sockets. */
   containers(): number[] {
     return readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
@@ -134,7 +134,7 @@ export class DevServer {
   }
 }
 
-/** Runs `body` with a server over `files`, of which `app.ts` is the application; all of it is ended afterwards. */
+/** Runs `body` with a server of `files`, whose `app.ts` is the application. Ends everything afterwards. */
 export async function withDev(
   files: Readonly<Record<string, string>>,
   body: (dev: DevServer) => Promise<void>,

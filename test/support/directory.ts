@@ -14,7 +14,7 @@ export async function withDirectory<T>(body: (directory: string) => T | Promise<
   }
 }
 
-/** The files below `folder` that this process has open; none where the system does not tell. */
+/** The files below `folder` that this process has open; none if the system does not report open files. */
 export function openBelow(folder: string): string[] {
   if (process.platform !== 'linux') return []
   return readdirSync('/proc/self/fd').flatMap((fd) => {
@@ -22,7 +22,7 @@ export function openBelow(folder: string): string[] {
       const path = readlinkSync(`/proc/self/fd/${fd}`)
       return path.startsWith(folder) ? [path] : []
     } catch {
-      // That of the listing itself.
+      // The descriptor of the listing itself.
       return []
     }
   })

@@ -1,4 +1,4 @@
-/** One exchange without a wire: a sink that records what it is given, and what is needed to start it. */
+/** One exchange without a wire: a sink that records its calls, and what is needed to start the exchange. */
 
 import type { Duplex } from 'node:stream'
 import { duplexPair } from 'node:stream'
@@ -26,7 +26,7 @@ export class RecordingSink implements ResponseSink {
   trailers: Headers | undefined
   aborted: AbortError | undefined
   informed: [string, Headers][] = []
-  /** What `head` and `data` answer. */
+  /** The results of `head` and `data`. */
   room = true
   peer: Duplex | undefined
 
@@ -90,9 +90,9 @@ export interface Run {
   input: RequestInput
   log: RecordingLog
   clock: FakeClock
-  /** How often the exchange said that it settled. */
+  /** The number of times that the exchange has reported that it settled. */
   settled(): number
-  /** Resolves when it has. */
+  /** Resolves when the exchange has settled. */
   whenSettled: Promise<void>
 }
 
@@ -103,7 +103,7 @@ export interface RunOptions {
   upgrade?: boolean
   input?: RequestInput
   prepare?(run: Run): void
-  /** Do not call the application yet. */
+  /** The application is not called yet. */
   hold?: boolean
 }
 

@@ -1,32 +1,32 @@
 /**
- * A relay that is a bad network: connections through it are cut, reset, stalled, or given on byte by byte, as a seed
- * says. What it does give on are the bytes that came, in their order.
+ * A relay that simulates a bad network: a seed decides which connections are aborted, reset, stalled, or forwarded byte
+ * by byte. The bytes that are forwarded keep their order.
  */
 
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'
 import { between, seeded } from './random.ts'
 import { listening } from './sockets.ts'
 
-/** What befalls one direction of one connection; offsets in bytes. */
+/** The faults of one direction of one connection; offsets in bytes. */
 export interface Fault {
-  /** So many bytes at its beginning go one by one. */
+  /** This number of bytes at the beginning is forwarded one by one. */
   dribble?: number
-  /** Nothing goes on for a while, once so many bytes have. */
+  /** After this number of bytes, nothing is forwarded for a while. */
   stall?: { after: number; milliseconds: number }
-  /** Both ends are closed, or reset, once so many bytes have gone on. */
+  /** After this number of bytes, both ends are closed or reset. */
   end?: { after: number; how: 'cut' | 'reset' }
 }
 
 export interface FaultHop {
   readonly port: number
-  /** Faults so far, of each kind. */
+  /** The number of faults so far, by kind. */
   readonly done: Record<'dribble' | 'stall' | 'cut' | 'reset', number>
-  /** No more faults from here on, also for connections that stand. */
+  /** From now on there are no faults, on existing connections either. */
   heal(): void
   stop(): Promise<void>
 }
 
-/** Faults of every kind: each connection ends sooner or later, some within the handshake, some in mid-frame. */
+/** Faults of every kind: each connection ends at some time, some within the handshake, some within a frame. */
 export function anyFault(seed: number): () => Fault {
   const random = seeded(seed)
   const offset = (): number => (random() < 0.3 ? between(random, 0, 300) : between(random, 300, 150_000))
@@ -119,7 +119,7 @@ export async function startFaultHop(target: NetConnectOpts, fault: () => Fault):
   }
 }
 
-/** Resolves when the bytes were given to the operating system, so that each gift is a segment of its own. */
+/** Resolves when the operating system has accepted the bytes, so that each write becomes its own segment. */
 function give(to: Socket, bytes: Uint8Array): Promise<void> {
   if (bytes.length === 0) return Promise.resolve()
   return new Promise((resolve, reject) => to.write(bytes, (error) => (error ? reject(error) : resolve())))

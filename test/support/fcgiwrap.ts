@@ -9,11 +9,11 @@ import { temporary } from './sockets.ts'
 
 const binary = ['/usr/sbin/fcgiwrap', '/usr/bin/fcgiwrap'].find((path) => existsSync(path))
 
-/** Why there is none here; undefined where there is. */
+/** The reason to skip tests with fcgiwrap; undefined if it is installed. */
 export const noFcgiwrap: string | undefined = binary ? undefined : 'fcgiwrap is not installed'
 
 export interface Fcgiwrap {
-  /** For `fastcgi_pass`. */
+  /** The address for `fastcgi_pass`. */
   readonly socket: string
   stop(): Promise<void>
 }
@@ -30,7 +30,7 @@ export async function startFcgiwrap(): Promise<Fcgiwrap> {
     socket: `unix:${socket}`,
     async stop() {
       const exited = once(child, 'exit')
-      // With its children, and the programs that they run.
+      // Its children and the programs that they run end too.
       process.kill(-child.pid!, 'SIGTERM')
       await exited
       await rm(directory, { recursive: true, force: true })

@@ -1,4 +1,4 @@
-/** `gantry container` and `gantry proxy` as processes of a test's own. */
+/** `gantry container` and `gantry proxy` as processes that a test starts. */
 
 import type { Address } from '../../protocol/net/address.ts'
 import { repositoryFile, TestChild } from './child.ts'
@@ -7,7 +7,7 @@ import { HELD_QUESTION, type Held } from './held.ts'
 /** A started server. */
 export interface Gantry {
   readonly child: TestChild
-  /** What it said it listens on, in order. */
+  /** The addresses on which the server reported that it listens, in order. */
   readonly addresses: readonly Address[]
   /** The first TCP port. */
   readonly port: number
@@ -16,11 +16,11 @@ export interface Gantry {
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly patience?: number
-  /** Serves the state of the process for the test. */
+  /** Preloads `test/support/held.ts`, so that the test can ask for the memory of the process. */
   readonly held?: boolean
-  /** Put before the command, for example to run it in another network namespace. */
+  /** A command that runs the server, for example in another network namespace. */
   readonly through?: readonly string[]
-  /** The command's file, if it belongs to another copy of Gantry. */
+  /** The file of the command, if it is of another copy of Gantry. */
   readonly command?: string | undefined
 }
 
@@ -35,7 +35,7 @@ export async function startGantry(argv: readonly string[], options: StartOptions
   return { child, addresses, port: tcp?.port ?? 0 }
 }
 
-/** Bytes that a server which was started with `held` still holds after a collection. */
+/** Bytes that a server still uses after a collection; the server was started with `held`. */
 export async function held({ child }: Gantry): Promise<number> {
   const before = child.messages.length
   child.process.send(HELD_QUESTION)
@@ -45,7 +45,7 @@ export async function held({ child }: Gantry): Promise<number> {
 
 export const FIXTURES: string = repositoryFile('test/apps/all.ts')
 
-/** Lines of a log that tell of a fault of Gantry's own. */
+/** Log lines that report a fault of Gantry itself. */
 export function faultsOf({ child }: Gantry): string[] {
   const faults = child.log
     .filter((line) => line['level'] === 'fatal' || /uncaught|unhandled/i.test(String(line['msg'])))

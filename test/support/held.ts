@@ -1,12 +1,12 @@
-/** Loaded into a process before its own code (`--import`): says how much memory it still holds, when asked over IPC. */
+/** Loaded into a process before its own code (`--import`): reports over IPC how much memory the process still uses. */
 
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
-/** What a process is asked. */
+/** The message that requests a report. */
 export const HELD_QUESTION = 'held'
 
-/** What it answers: bytes of the heap and of buffers outside it, after a collection. */
+/** The report: bytes of the heap and of buffers outside the heap, after a collection. */
 export interface Held {
   readonly held: number
 }
@@ -16,7 +16,7 @@ const collect = runInNewContext('gc') as () => void
 
 process.on('message', (message) => {
   if (message !== HELD_QUESTION) return
-  // The first frees the objects, the second what their finalisers let go of.
+  // The first collection frees the objects; the second frees what their finalisers have released.
   collect()
   setImmediate(() => {
     collect()

@@ -1,17 +1,17 @@
 /**
- * A strict HTTP/1.1 client on a bare socket: it says exactly what it is told, and believes only what RFC 9112 allows a
- * server to send. fetch and node:http hide what these tests look for (framing, informational responses, cut bodies).
+ * A strict HTTP/1.1 client on a bare socket: it sends exactly the given bytes, and accepts only what RFC 9112 allows a
+ * server to send. fetch and node:http hide what these tests check (framing, informational responses, truncated bodies).
  */
 
 import { connect, type NetConnectOpts, type Socket } from 'node:net'
 import { type Answer, type Fields, Growing, type Head, type RequestOptions, type Sent } from './client.ts'
 
-/** Raw bytes kept for messages. */
+/** Raw bytes that are kept for error messages. */
 const RAW_MAX = 256 * 1024
 
 type State = 'status' | 'fields' | 'length' | 'size' | 'chunk' | 'chunk-end' | 'trailers' | 'close' | 'raw' | 'done'
 
-/** Reads one response after its informational ones. */
+/** Reads the informational responses of a request, and then its final response. */
 class ResponseReader {
   readonly growing: Growing
   readonly #method: string
@@ -34,7 +34,7 @@ class ResponseReader {
     return this.#state === 'done'
   }
 
-  /** Takes bytes; gives back what belongs to the next response. */
+  /** Reads bytes; returns those that belong to the next response. */
   feed(bytes: Buffer): Buffer {
     this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes])
     while (this.#state !== 'done' && this.#step());
@@ -124,7 +124,7 @@ class ResponseReader {
     return true
   }
 
-  /** The head is whole: which framing follows (RFC 9112 §6.3)? */
+  /** The head is complete: determines the framing of the body (RFC 9112 §6.3). */
   #began(): void {
     const head = this.#head
     const values = (name: string): string[] =>
@@ -197,12 +197,12 @@ export function requestHead(options: RequestOptions): string {
   return `${lines.join('\r\n')}\r\n\r\n`
 }
 
-/** One connection. Requests may be sent one after the other, or before the last was answered. */
+/** One connection. A request may be sent after the response to the request before, or earlier (pipelining). */
 export class HttpClient {
   readonly socket: Socket
-  /** The first bytes that came, for messages. */
+  /** The first received bytes, for error messages. */
   raw: Buffer = Buffer.alloc(0)
-  /** Bytes that came and belong to no request: always a fault. */
+  /** Received bytes that belong to no request: always a fault. */
   surplus: Buffer = Buffer.alloc(0)
   /** The server's end of the connection: `'fin'`, `'reset'`, or undefined while it is open. */
   ended: 'fin' | 'reset' | undefined
@@ -228,12 +228,12 @@ export class HttpClient {
     return new HttpClient(socket)
   }
 
-  /** Whether another request may be sent. */
+  /** Whether another request may be sent on this connection. */
   get reusable(): boolean {
     return this.#keepAlive && this.ended === undefined && !this.socket.destroyed && this.#queue.length === 0
   }
 
-  /** The server ended the connection. */
+  /** Resolves when the server has ended the connection. */
   whenEnded(): Promise<'fin' | 'reset'> {
     return this.#whenEnded.promise
   }
@@ -284,7 +284,7 @@ export class HttpClient {
     }
   }
 
-  /** A request and its whole answer. */
+  /** Sends a request, and resolves with its complete response. */
   fetch(options: RequestOptions): Promise<Answer> {
     return this.request(options).whole()
   }
@@ -294,7 +294,7 @@ export class HttpClient {
     return this.#write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
   }
 
-  /** Goes: closes both directions (`end`), or resets. */
+  /** Disconnects: closes both directions (`end`), or resets the connection. */
   destroy(how: 'end' | 'reset' = 'end'): void {
     if (how === 'reset') this.socket.resetAndDestroy()
     else this.socket.destroy()
@@ -302,7 +302,7 @@ export class HttpClient {
   }
 
   #write(bytes: Uint8Array): Promise<void> {
-    // A server that has gone shows in the answer; a write that fails for it is no news.
+    // A server that has disconnected is visible in the response, so a failed write is ignored.
     return new Promise((resolve) => {
       this.socket.write(bytes, () => resolve())
     })

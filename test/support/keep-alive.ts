@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 
-/** Why that is not possible here. */
+/** The reason to skip tests with it; undefined if /proc has the data. */
 export const skipKeepAlive: false | string = existsSync('/proc/net/tcp') ? false : 'timers are read from /proc'
 
 /**
@@ -17,7 +17,7 @@ export function keepAliveDue(port: number, peer: number): number | undefined {
     const [, here, there, , , timer = ''] = line.trim().split(/\s+/)
     if (here !== local || there !== remote) continue
     const [kind, when = ''] = timer.split(':')
-    // 2 is the keep-alive timer; in hundredths of a second.
+    // 2 is the keep-alive timer; its unit is a hundredth of a second.
     return kind === '02' ? Number.parseInt(when, 16) * 10 : undefined
   }
   throw new Error(`there is no connection from ${local} to ${remote}`)

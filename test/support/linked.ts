@@ -1,11 +1,11 @@
-/** A caller on a stream whose other end a container serves already, once it may call. */
+/** A caller whose link to a container in this process is ready for calls. */
 
 import type { Duplex } from 'node:stream'
 import { Caller } from '../../protocol/frames/caller.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import { RecordingLog } from './log.ts'
 
-/** Rejects when the link is closed before that. */
+/** Rejects if the link closes before it is ready. */
 export async function linked(
   stream: Duplex,
   clock: Clock = systemClock,

@@ -1,6 +1,6 @@
 /**
- * Clients that ask `/count` over and over, GET and POST, each request with an id of its own and a body that only it
- * has; and what may be said of the outcome when processes die and networks fail meanwhile.
+ * Clients that request `/count` in a loop, with GET and POST. Each request has its own id and its own body. Checks the
+ * results while processes exit and networks fail.
  */
 
 import assert from 'node:assert/strict'
@@ -13,9 +13,9 @@ import { between, seeded } from './random.ts'
 export interface Outcome {
   id: string
   method: 'GET' | 'POST' | 'PUT'
-  /** Of its body, bytes. */
+  /** Bytes of the body. */
   size: number
-  /** 0: no answer. */
+  /** 0: no response. */
   status: number
   complete: boolean
   error: string | undefined
@@ -27,7 +27,7 @@ export interface LoadOptions {
   clients: number
   /** Largest body, bytes. */
   body: number
-  /** Longest time that the application takes, ms. */
+  /** The longest time that the application takes, ms. */
   work: number
 }
 
@@ -56,7 +56,7 @@ export class Load {
     })
   }
 
-  /** No more requests; resolves when those that run are answered. */
+  /** Stops sending; resolves when the running requests have their responses. */
   async stop(): Promise<Outcome[]> {
     this.#stopping = true
     await Promise.all(this.#running)
@@ -70,7 +70,7 @@ export class Load {
       const made = this.#made++
       const method = (['GET', 'POST', 'POST', 'PUT'] as const)[made % 4]!
       const id = `${this.#options.seed}-${made}`
-      // Most are small; now and then one spans many frames.
+      // Most bodies are small; some span many frames.
       const size = method === 'GET' ? 0 : between(random, 0, made % 10 === 0 ? this.#options.body : 500)
       const body = method === 'GET' ? undefined : pattern(made * 7919, size)
       if (!client?.reusable) client = await HttpClient.connect({ port: this.#options.port, host: '127.0.0.1' })
@@ -92,7 +92,7 @@ export class Load {
   }
 }
 
-/** The file that `/count` writes its runs to. */
+/** The file to which `/count` writes its runs. */
 export class Runs {
   readonly path: string
 
@@ -101,7 +101,7 @@ export class Runs {
     writeFileSync(path, '')
   }
 
-  /** How often each request ran. */
+  /** The number of runs of each request. */
   count(): Map<string, number> {
     const counts = new Map<string, number>()
     for (const line of readFileSync(this.path, 'utf8').split('\n')) {
@@ -113,8 +113,8 @@ export class Runs {
 }
 
 /**
- * What holds whatever died: no POST ran twice; what was answered 200 ran; what was cut is visibly so; other answers are
- * the proxy's own.
+ * Asserts what holds whichever process has exited: no POST ran twice; a request that was answered 200 ran; a truncated
+ * response looks truncated; other responses are the proxy's own.
  */
 export function assertSafe(outcomes: readonly Outcome[], runs: Map<string, number>): void {
   for (const { id, method, status, complete, error } of outcomes) {

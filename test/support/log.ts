@@ -20,7 +20,7 @@ export class RecordingLog implements Logger {
     this.lines.push({ level, message, fields: { ...fields } })
   }
 
-  /** The messages at `level`, or all. */
+  /** The messages at `level`; without it, all messages. */
   messages(level?: Line['level']): string[] {
     return this.lines.filter((line) => !level || line.level === level).map((line) => line.message)
   }

@@ -1,7 +1,7 @@
 /**
- * A gateway without a wire: requests become exchanges of an application in this process, with an input under flow
- * control and a sink that gathers. The behaviour suite runs over it directly, and, with a remote application in it,
- * over frames.
+ * A gateway without a wire: requests become exchanges of an application in this process, with a flow-controlled input
+ * and a sink that collects the response. The behaviour suite runs over it directly, and over frames with a remote
+ * application.
  */
 
 import type { Duplex } from 'node:stream'
@@ -18,12 +18,12 @@ import { type Clock, Deadlines, systemClock } from '../../protocol/net/clock.ts'
 import { Growing, type Head, type RequestOptions, type Sent } from './client.ts'
 import { RecordingLog } from './log.ts'
 
-/** Bytes pushed ahead of the application: what a socket or a window would hold. */
+/** Bytes that are pushed before the application reads them: the capacity of a socket's buffer or of a window. */
 const WINDOW = 64 * 1024
 
 export const facts: ProcessFacts = { multithread: true, multiprocess: false, runOnce: false }
 
-/** A host that counts what is running. */
+/** A host that counts the running exchanges. */
 export class MemoryHost implements ExchangeHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
@@ -31,7 +31,7 @@ export class MemoryHost implements ExchangeHost {
   draining = false
   readonly #settled: WeakSet<Exchange> = new WeakSet()
   #running = 0
-  /** Calls of this or of a sink that no exchange may make. */
+  /** Calls of the host or of a sink that an exchange must not make. */
   readonly faults: string[] = []
   #idle: (() => void)[] = []
 
@@ -41,7 +41,7 @@ export class MemoryHost implements ExchangeHost {
     this.deadlines = new Deadlines(clock)
   }
 
-  /** Takes a slot; there are always some. */
+  /** Takes a slot; a slot is always free. */
   admit(): true {
     this.#running += 1
     return true
@@ -55,7 +55,7 @@ export class MemoryHost implements ExchangeHost {
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  /** Resolves when nothing runs. */
+  /** Resolves when no exchange runs. */
   idle(): Promise<void> {
     return this.#running === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
   }
@@ -102,7 +102,7 @@ export class MemoryClient {
       )
       resolveClient(environ, undefined)
     } catch (error) {
-      // What a gateway does with a request that is none.
+      // As a gateway answers an invalid request.
       if (!(error instanceof RemoteProtocolError)) throw error
       growing.head({ status: error.status, reason: 'Bad Request', headers: [] }, 'memory')
       growing.end(true)
@@ -149,13 +149,13 @@ function sent(growing: Growing, sink: MemorySink, upload: Upload, abort: () => v
   }
 }
 
-/** A request's body on its way, never more than a window ahead. */
+/** The body of a request in transit, at most one window ahead of the reader. */
 class Upload implements InputSource {
   readonly input: RequestInput
   readonly #expected: () => void
   #queue: { bytes: Uint8Array; resolve: () => void }[] = []
   #trailers: string[] | undefined
-  /** Bytes until the end, where the request says how many. */
+  /** The remaining bytes, if the request declares a length. */
   #left: number | undefined
 
   constructor(body: boolean, declared: number | undefined, expected: () => void) {
@@ -199,7 +199,10 @@ class Upload implements InputSource {
   }
 }
 
-/** Checks how the exchange calls a sink, and gathers. There is room again one turn of the loop after there was none. */
+/**
+ * Checks how the exchange calls a sink, and collects the response. After a write that fills it, it has room again one
+ * event-loop iteration later.
+ */
 class MemorySink implements ResponseSink {
   readonly #growing: Growing
   readonly #method: string
@@ -207,7 +210,7 @@ class MemorySink implements ResponseSink {
   readonly #faults: string[]
   #state: 'new' | 'body' | 'over' | 'gone' = 'new'
   #unsent = 0
-  /** There will be no room again. */
+  /** From now on there is no room. */
   paused = false
   /** The test's end of an upgraded connection. */
   raw: Duplex | undefined
@@ -286,7 +289,7 @@ class MemorySink implements ResponseSink {
     this.#growing.end(complete, error)
   }
 
-  /** The client has gone: no call is due any more. */
+  /** The client has disconnected: the exchange must make no further call. */
   stop(): void {
     this.#state = 'gone'
   }

@@ -1,6 +1,6 @@
 /**
- * Another host, as a Linux network namespace: a test can make it drop every packet, as a host that is down or a network
- * failure does.
+ * Another host, as a Linux network namespace. A test can make it drop every packet, as a host that is down or a failed
+ * network does.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -20,7 +20,7 @@ export class OtherHost {
   constructor() {
     const number = (process.pid * 8 + made++) % 0x8000
     this.#name = `gantry${number}`
-    // Of 198.18.0.0/15, which RFC 2544 sets apart for tests.
+    // From 198.18.0.0/15, which RFC 2544 reserves for tests.
     const [high, low] = [number >>> 6, (number & 0x3f) << 2]
     this.here = `198.18.${high & 0xff}.${low + 1}`
     this.address = `198.18.${high & 0xff}.${low + 2}`
@@ -44,7 +44,7 @@ export class OtherHost {
     return ['ip', 'netns', 'exec', this.#name]
   }
 
-  /** Drops every packet to it from now on, and so every answer. Neither end is notified. */
+  /** Drops every packet to the host from now on, so that no answer returns. Neither end is notified. */
   drop(): void {
     this.#filter('-A', 'INPUT', '-j', 'DROP')
   }
@@ -56,11 +56,11 @@ export class OtherHost {
 
   remove(): void {
     run('ip', 'netns', 'del', this.#name)
-    // Connections that cannot end keep the rest of it for a while: its link goes by itself.
+    // Connections that cannot end keep the namespace for a while. Its network link is removed with it.
     try {
       run('ip', 'link', 'del', `${this.#name}a`)
     } catch {
-      // The namespace is gone already.
+      // The namespace was removed already.
     }
   }
 
@@ -69,14 +69,14 @@ export class OtherHost {
   }
 }
 
-/** Why no namespace can be made here; undefined if one can. */
+/** The reason to skip tests with a namespace; undefined if one can be created. */
 export const noNetwork: string | undefined = reasonAgainst()
 
 function reasonAgainst(): string | undefined {
   if (process.platform !== 'linux') return 'network namespaces are Linux’s'
   if (process.getuid?.() !== 0) return 'network namespaces need root'
   try {
-    // Both commands, and the right to use them.
+    // The test needs both commands, and the permission to use them.
     new OtherHost().remove()
     return undefined
   } catch (error) {

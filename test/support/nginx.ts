@@ -1,4 +1,4 @@
-/** A real nginx in a directory of its own, as one unprivileged-style process in the foreground. */
+/** A real nginx in a directory of its own, as one process in the foreground. */
 
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { freePort, temporary } from './sockets.ts'
 
 const nginx = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx'].find((path) => existsSync(path))
 
-/** Why there is none here; undefined where there is. */
+/** The reason to skip tests with nginx; undefined if it is installed. */
 export const noNginx: string | undefined = nginx ? undefined : 'nginx is not installed'
 
 export interface Nginx {

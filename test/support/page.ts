@@ -1,20 +1,19 @@
 /**
- * A page of the documentation as a script: its files are written, its commands run, and what it says they print is
- * compared.
- *
- * A block whose first line is a comment with a file's name is that file. In a `console` block each line that
- * begins with `$ ` is a command, and the lines up to the next one are what it prints; `…` stands for anything. A server
- * that is started runs until its section ends; so is what a shell would leave in the background (`&`). Ports on
- * 127.0.0.1 are others than the page's, and so is PORT.
+ * Runs a page of the documentation as a script: writes its files, runs its commands, and compares their output with the
+ * output on the page.
  */
 
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { repositoryFile, TestChild } from './child.ts'
 import { withDirectory } from './directory.ts'
 import { freePort } from './sockets.ts'
+
+/** How often a log is read, at most: a minute, with the start of each command. */
+const LOG_READS = 300
 
 export interface Block {
   readonly language: string
@@ -26,7 +25,7 @@ export interface Section {
   readonly blocks: readonly Block[]
 }
 
-/** A page's sections, by its headings of the second rank. */
+/** The sections of a page, by their headings of the second level. */
 export function sectionsOf(file: string): Section[] {
   const [, ...parts] = readFileSync(repositoryFile(file), 'utf8').split(/^## /m)
   return parts.map((part) => ({
@@ -38,21 +37,26 @@ export function sectionsOf(file: string): Section[] {
   }))
 }
 
-/** The name of the file that a block is; undefined for a block that is none. */
+/** The name of the file that a block contains; undefined if the block is not a file. */
 export function fileName({ text }: Block): string | undefined {
   return /^(?:\/\/|#|<!--) (\S+\.\w+)(?: -->)?\n/.exec(text)?.[1]
 }
 
-/** What is in the file: of other than code without the line that names it. */
+/** The content of the file: the block without the line that names the file, unless the file is code. */
 function contentOf({ language, text }: Block): string {
   return /^[jt]s$/.test(language) ? text : text.slice(text.indexOf('\n') + 1)
 }
 
 /**
- * Writes the section's files and runs its commands, in the page's order.
+ * Writes the files of a section and runs its commands, in the order of the page.
  *
- * @param packages whether the packages that this repository develops with are there too
- * @throws AssertionError for what differs from the page
+ * A block whose first line is a comment with a file name is that file. In a `console` block, each line that begins with
+ * `$ ` is a command, and the lines up to the next command are its output; `…` stands for any text. A server runs until
+ * its section ends, and so does a command in the background (`&`), whose output may go to a file (`> FILE`). A command
+ * that reads a `.log` file is repeated until its output is that of the page. Ports on 127.0.0.1, and PORT, are replaced.
+ *
+ * @param packages whether the development dependencies of this repository are available too
+ * @throws AssertionError if the output differs from the page
  */
 export function runSection(section: Section, packages = false): Promise<void> {
   return withDirectory(async (directory) => {
@@ -74,7 +78,7 @@ export function runSection(section: Section, packages = false): Promise<void> {
     }
     for (const server of servers) {
       const { code, signal } = await server.exited
-      // A program without a handler of its own is ended by the signal.
+      // The signal ends a program that does not handle it.
       assert.ok(
         code === 0 || (signal === 'SIGTERM' && !isGantry(server)),
         `it ended with ${code ?? signal}\n${server.stderr}`,
@@ -87,7 +91,7 @@ function isGantry(server: TestChild): boolean {
   return server.process.spawnargs.includes(repositoryFile('cli/gantry.ts'))
 }
 
-/** Everything in the repository's node_modules, for a directory's own programs. */
+/** Links everything in the repository's node_modules except the executables, which each directory has of its own. */
 export function linkPackages(directory: string): void {
   const installed = repositoryFile('node_modules')
   for (const name of readdirSync(installed)) {
@@ -97,7 +101,7 @@ export function linkPackages(directory: string): void {
   symlinkSync(join(installed, '.bin', 'tsc'), join(directory, 'node_modules', '.bin', 'tsc'))
 }
 
-/** What the compiler has against the files of `sections`; empty when it has nothing. */
+/** The compiler's errors in the files of `sections`; empty if there are none. */
 export function typeErrors(sections: readonly Section[], packages = false): Promise<string> {
   return withDirectory(async (directory) => {
     prepare(directory)
@@ -114,7 +118,7 @@ export function typeErrors(sections: readonly Section[], packages = false): Prom
         typeRoots: [repositoryFile('node_modules/@types')],
         isolatedDeclarations: false,
         declaration: false,
-        // The packages' own types do not hold to it.
+        // The types of the packages do not satisfy this option.
         exactOptionalPropertyTypes: !packages,
       },
       include: ['section-*/**/*'],
@@ -126,7 +130,7 @@ export function typeErrors(sections: readonly Section[], packages = false): Prom
   })
 }
 
-/** A directory in which `gantry` is a command and a package, as in one where it was installed. */
+/** A directory with `gantry` as a command and as a package, as after its installation. */
 export function prepare(directory: string): void {
   const installed = join(directory, 'node_modules', 'gantry')
   mkdirSync(installed, { recursive: true })
@@ -138,7 +142,7 @@ export function prepare(directory: string): void {
     if (typeof target === 'string') continue
     const source = target.default.replace('./dist/', './').replace(/\.js$/, '.ts')
     mkdirSync(dirname(join(installed, source)), { recursive: true })
-    // Node strips types by the file's true place, which is not under node_modules.
+    // Node strips types because the file's real path is not under node_modules.
     symlinkSync(repositoryFile(source), join(installed, source))
     sources[entry] = source
   }
@@ -169,25 +173,27 @@ async function runBlock(
   }
   const here = text.replace(place, (_, before: string, port: string) => `${before}${ports.get(port)}`)
   for (const [, command, printed] of here.matchAll(/^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)/gm)) {
-    if (/^(?:\w+=\S+ )*gantry (?:up|container|proxy) (?!.*--help)|^[^;&|]* &$/.test(command!)) {
+    if (/^(?:\w+=\S+ )*gantry (?:up|container|proxy) (?!.*(?:--help|\|))|^[^;&|]* &$/.test(command!)) {
       servers.push(await started(command!, printed!.trim(), directory))
+    } else if (/\.log$/.test(command!)) {
+      await printedInTime(command!, printed!, directory)
     } else {
       assertPrinted(await run(command!, directory), printed!, command!)
     }
   }
 }
 
-/** What a command prints, as a terminal shows it; how it exits is for the page to show. */
+/** The output of a command, as a terminal shows it; the page shows the exit code. */
 function run(command: string, directory: string): Promise<string> {
   const bin = join(directory, 'node_modules', '.bin')
   const env = {
     ...process.env,
     PATH: `${bin}:${dirname(process.execPath)}:${process.env['PATH']}`,
-    // Where it is told to print as on a terminal, which this is not.
+    // Forces the output for a terminal, although this is not a terminal.
     CURL_HOME: directory,
     NODE_TEST_CONTEXT: undefined,
     NO_COLOR: '1',
-    // The order of `sort`.
+    // `sort` orders by this locale.
     LC_ALL: 'C',
   }
   return new Promise((resolve) => {
@@ -197,14 +203,32 @@ function run(command: string, directory: string): Promise<string> {
   })
 }
 
-/** A server, once it has said what the page shows; or, where it shows nothing, that it listens. */
+/** Repeats a command that reads a log until the server has written what the page shows. */
+async function printedInTime(command: string, shown: string, directory: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      assertPrinted(await run(command, directory), shown, command)
+      return
+    } catch (error) {
+      if (tries === LOG_READS) throw error
+      await setTimeout(100)
+    }
+  }
+}
+
+/**
+ * Starts a server, and resolves when it has printed what the page shows; if the page shows nothing, when it listens.
+ */
 async function started(command: string, printed: string, directory: string): Promise<TestChild> {
-  // `NAME=value node module.ts &`, or a command of gantry's.
-  const [, settings, program, words] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: &)?$/.exec(command)!
+  // The command is `NAME=value node module.ts &`, or a command of gantry.
+  const [, settings, program, words, output] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: > (\S+))?(?: &)?$/.exec(command)!
   const env = Object.fromEntries(settings!.split(' ').flatMap((one) => (one === '' ? [] : [one.split('=')])))
   const argv = words!.split(/\s+/)
   if (program === 'gantry') argv.unshift(repositoryFile('cli/gantry.ts'))
   const server = new TestChild(argv, { cwd: directory, env, patience: 120_000 })
+  if (output !== undefined) {
+    server.process.stdout!.on('data', (text: string) => appendFileSync(join(directory, output), text))
+  }
   await server.until(() => {
     if (printed === '') return server.logged('ready')
     return server.stderr.includes(printed) || server.stdout.includes(printed)
@@ -212,7 +236,7 @@ async function started(command: string, printed: string, directory: string): Pro
   return server
 }
 
-/** What was printed is what the page shows, but for dates and what it leaves out. */
+/** Asserts that the output is the output on the page, without dates and without what the page leaves out (`…`). */
 export function assertPrinted(actual: string, shown: string, command: string): void {
   const normal = (text: string): string =>
     text

@@ -1,6 +1,6 @@
 /**
- * Runs the same listeners before node's own server and, as applications, before our gateway: what clients get, and what
- * listeners see in which order, has to be the same.
+ * Runs the same listeners on node's own server and, as applications, behind our gateway. Clients must get the same
+ * responses, and listeners must see the same events in the same order.
  */
 
 import assert from 'node:assert/strict'
@@ -22,7 +22,7 @@ import { serveHttp1 } from '../../protocol/http1/gateway.ts'
 import { facts, MemoryHost } from './memory-client.ts'
 import { listening } from './sockets.ts'
 
-/** Notes what a listener sees. */
+/** Records what a listener sees. */
 export type Note = (event: string) => void
 
 export interface Case {
@@ -32,15 +32,15 @@ export interface Case {
   body?: string
   /** Sent after the body. */
   trailers?: Record<string, string>
-  /** The client leaves once it has some of the response. */
+  /** The client disconnects after it has received a part of the response. */
   abort?: boolean
-  /** Sent after a 100 alone: `Expect: 100-continue`, which a server's 'checkContinue' listener is asked about. */
+  /** Sent only after a 100: with `Expect: 100-continue`, which the server's 'checkContinue' listener handles. */
   expects?: string
-  /** Sent as the first part of a body that never comes whole. */
+  /** Sent as the first part of a body that is never completed. */
   begins?: string
-  /** The client leaves once the listener has noted `req data`, without an answer. */
+  /** The client disconnects after the listener has recorded `req data`, and gets no response. */
   leaves?: boolean
-  /** What is noted is complete with this event; `res close` unless told. */
+  /** The last event to record. Default: `res close`. */
   last?: string
 }
 
@@ -58,7 +58,7 @@ interface Seen {
 
 const HOP: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date', 'server', 'trailer'])
 
-/** The usual events, noted. */
+/** Records the usual events. */
 export function watch(req: IncomingMessage, res: ServerResponse, note: Note): void {
   req.on('end', () => note('req end'))
   req.on('aborted', () => note('req aborted'))
@@ -107,7 +107,7 @@ export function compare(title: string, cases: readonly Case[]): void {
 
     for (const [index, given] of cases.entries()) {
       const { request: options = {}, body: sent, trailers, abort, expects, begins, leaves, last = 'res close' } = given
-      // An event that is named comes; the usual one comes where any of its kind did.
+      // A named event must occur on both sides; a usual event must occur if any of its kind occurred.
       it(given.title, async () => {
         const [native, ours] = await Promise.all(
           ports.map(async (port, side): Promise<Seen> => {
@@ -138,8 +138,7 @@ export function compare(title: string, cases: readonly Case[]): void {
             const expectsEnd =
               given.last !== undefined || watched.some((event) => event.startsWith('res ') || event.startsWith('req '))
             while (expectsEnd && !watched.some((event) => event.startsWith(last))) await new Promise(setImmediate)
-            // What one of the two sees is in node's order; whether a request closes before its response has left is
-            // chance.
+            // Each side has node's order. Whether a request closes before its response is sent depends on timing.
             const events = watched.toSorted(
               (one, other) => Number(one.startsWith('req ')) - Number(other.startsWith('req ')),
             )
@@ -153,7 +152,7 @@ export function compare(title: string, cases: readonly Case[]): void {
   })
 }
 
-/** A client that leaves once the listener has some of its body. */
+/** A client that disconnects after the listener has received a part of its body. */
 async function left(req: ClientRequest, noted: () => string[] | undefined): Promise<Omit<Seen, 'events'>> {
   const failed = once(req, 'error') as Promise<[NodeJS.ErrnoException]>
   while (!noted()?.includes('req data')) await new Promise(setImmediate)

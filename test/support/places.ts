@@ -1,6 +1,6 @@
 /**
- * Where middleware can be: beside its application in one process, in the container of a remote one, and in the proxy
- * before a remote one. Lint watches both of its sides in each.
+ * The places of middleware: in the process of its application, in the container of a remote application, and in the
+ * proxy in front of a remote application. In each place lint checks both of its sides.
  */
 
 import { duplexPair } from 'node:stream'
@@ -16,10 +16,10 @@ import { facts, MemoryHost } from './memory-client.ts'
 
 const identity: Identity = { id: 'places', worker: 0, workers: 1, slots: 1000, limits: {} }
 
-/** An application in a place. End it before the test ends. */
+/** An application in a place. The test must end it. */
 export interface Placed extends AsyncDisposable {
   readonly application: Application
-  /** What lint found so far, on any side. */
+  /** The rules that lint has found broken so far, on any side. */
   readonly faults: readonly string[]
 }
 
@@ -32,14 +32,14 @@ export interface Place {
   ): Promise<Placed>
 }
 
-/** Lint around what is given; `faults` gets each broken rule, also one that someone caught. */
+/** Wraps an application in lint; `faults` gets each broken rule, also if the error was caught. */
 function watched(application: Application, faults: string[], checks: (() => void)[]): Application {
   const linted = lint(application, { report: (error) => faults.push(error.message) })
   checks.push(() => linted.assertClosed())
   return linted
 }
 
-/** Both sides of `middleware` under lint. */
+/** `middleware` with lint on both sides. */
 function bothSides(
   middleware: Middleware,
   application: Application,
@@ -49,7 +49,7 @@ function bothSides(
   return watched(middleware(watched(application, faults, checks)), faults, checks)
 }
 
-/** `application` as a container serves it, called over a link in memory. */
+/** `application` as a container serves it, called over an in-memory link. */
 async function remote(
   application: Application,
   clock: Clock,

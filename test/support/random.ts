@@ -1,4 +1,4 @@
-/** Random numbers that a seed repeats: a test that fails prints its seed. */
+/** Reproducible random numbers: a test that fails prints its seed. */
 
 /** mulberry32. @returns in [0, 1) */
 export function seeded(seed: number): () => number {
@@ -11,7 +11,7 @@ export function seeded(seed: number): () => number {
   }
 }
 
-/** A whole number from `least` to `most`, both possible. */
+/** An integer from `least` to `most`, both included. */
 export function between(random: () => number, least: number, most: number): number {
   return least + Math.floor(random() * (most - least + 1))
 }

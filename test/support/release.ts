@@ -1,6 +1,6 @@
 /**
- * The release before this one, as a folder whose commands can be run: its sources from git, with this tree's
- * dependencies.
+ * The previous release, as a folder whose commands can be run: its sources from git, with the dependencies of this
+ * tree.
  */
 
 import { execFileSync, type SpawnSyncReturns } from 'node:child_process'
@@ -14,12 +14,12 @@ export interface Release {
   readonly commit: string
 }
 
-/** Why it is not available, and what to do. */
+/** Why the release is not available, and what to do. */
 interface NoRelease {
   readonly unavailable: string
 }
 
-/** Variables of a surrounding git (a hook's) would direct this one to another repository. */
+/** Variables of a surrounding git process (a hook) would direct this git to another repository. */
 const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
 
 /** Runs git in `root`, even if another user owns it (CI that runs as root). */
@@ -50,8 +50,8 @@ function answer(root: string, ...argv: string[]): string | undefined {
 }
 
 /**
- * The last tag `v…` before HEAD; until there is one, the first commit of this line of history that has `file`; until
- * that is committed, HEAD. Of a merge its result counts, and not the branch on which the file was written.
+ * The last tag `v…` before HEAD. If there is no tag: the first commit of this line of history that has `file`, or HEAD
+ * if no commit has it. For a merge, the merge commit counts, not the commit of the branch that wrote the file.
  */
 export function previousRelease(root: string, file: string): Release | NoRelease {
   const top = toplevel(root)
@@ -82,7 +82,7 @@ function toplevel(root: string): string | NoRelease {
   }
 }
 
-/** Writes the release's files into `folder`, in which its commands then run. */
+/** Writes the files of the release into `folder`, where its commands can then run. */
 export function unpack(root: string, { commit }: Release, folder: string): void {
   mkdirSync(folder, { recursive: true })
   execFileSync('tar', ['-x', '-C', folder], { input: git(root, 'archive', '--format=tar', commit) })

@@ -1,10 +1,10 @@
-/** The configuration of docs/servers.md: the tests use these very lines. */
+/** The configuration blocks of docs/servers.md: the tests use exactly these lines. */
 
 import { readFileSync } from 'node:fs'
 import { repositoryFile } from './child.ts'
 
 /**
- * The lines of a block of code.
+ * The lines of a code block.
  *
  * @param language as the fence has it
  * @param index of several blocks of that language

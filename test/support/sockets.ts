@@ -1,4 +1,4 @@
-/** Servers on loopback and in private directories, that end when they are told. */
+/** Servers on the loopback interface and in private directories, which the test closes. */
 
 import { randomInt } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -8,7 +8,7 @@ import { join } from 'node:path'
 
 export interface Listening<T> {
   address: T
-  /** Closes the server and every connection of it. */
+  /** Closes the server and all of its connections. */
   stop(): Promise<void>
 }
 
@@ -53,17 +53,17 @@ export async function listeningOnPath(server: Server): Promise<Listening<{ path:
   }
 }
 
-/** A new directory; short, for the length that a socket's path may have. */
+/** A new directory with a short path: the path of a socket has a maximum length. */
 export function temporary(): Promise<string> {
   return mkdtemp(join(tmpdir(), 'gantry-'))
 }
 
-/** Ports below those that the system hands out by itself (Linux: from 32768 on), and above those of known services. */
+/** Ports below those that the system assigns (Linux: from 32768), and above those of well-known services. */
 const [FIRST, LAST] = [20_000, 32_767]
 
 /**
- * A port of 127.0.0.1 that was free a moment ago. Not one of the system's choice, which may be the next that it gives
- * to a server or to a client's end of a connection: of this process, or of another test's.
+ * A port of 127.0.0.1 that was free a moment ago. The port is not from the range that the system assigns: the system
+ * could assign it next to another server or to a client's end of a connection, of this process or of another test.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -71,7 +71,7 @@ export async function freePort(): Promise<number> {
     const server = createServer()
     const listens = await new Promise<boolean>((resolve) => {
       server.once('error', () => resolve(false))
-      // On every address: another server may listen on one of them.
+      // Checked on every address: another server may listen on one of them.
       server.listen(port, () => resolve(true))
     })
     if (!listens) continue

@@ -91,7 +91,7 @@ export class Scene {
     return { id, answer }
   }
 
-  /** Which containers ran a request, each time. */
+  /** The containers that ran a request, one entry for each run. */
   runs(id: string): string[] {
     return readFileSync(this.#runsFile, 'utf8')
       .split('\n')
@@ -99,7 +99,7 @@ export class Scene {
       .map((line) => line.split(' ')[0]!)
   }
 
-  /** Which container runs a request, once one does. */
+  /** Resolves with the container that runs a request. */
   async runner(id: string): Promise<string> {
     while (this.runs(id).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
     return this.runs(id)[0]!
@@ -113,7 +113,7 @@ export class Scene {
     }
   }
 
-  /** How often each message was logged by the proxy. */
+  /** The number of times that the proxy logged each message. */
   logged(message: string): Record<string, unknown>[] {
     return this.proxy.child.log.filter(({ msg }) => msg === message)
   }

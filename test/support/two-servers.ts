@@ -8,7 +8,7 @@ import { serveHttp1 } from '../../protocol/http1/gateway.ts'
 import { facts, MemoryHost } from './memory-client.ts'
 import { listening } from './sockets.ts'
 
-/** What `act` returns for each of the two: node's first. */
+/** The results of `act` for both servers, node's first. */
 export async function both(
   make: () => Server,
   act: (port: number, server: Server) => Promise<unknown>,

@@ -1,14 +1,14 @@
 /**
- * Two ends of a connection in memory, as a socket has them: so much is taken for a peer that does not read, what was
- * sent is read to its end though its sender is gone, and each end can stop reading at any time, whoever resumes its
- * stream.
+ * Two ends of an in-memory connection that behaves like a socket: a limited number of bytes is accepted for a peer that
+ * does not read, sent bytes can be read to their end after the sender has disconnected, and each end can stop reading
+ * at any time, whichever side resumes its stream.
  */
 
 import { Duplex } from 'node:stream'
 
-/** What the system holds for an end that does not read, bytes. */
+/** Bytes that the system buffers for an end that does not read. */
 const CAPACITY = 16 * 1024
-/** What one read gives: no multiple of anything, so that frames are cut anywhere. */
+/** Bytes of one read: not a multiple of any frame size, so that frames are split anywhere. */
 const READ = 10_007
 
 type Callback = (error?: Error | null) => void
@@ -20,7 +20,7 @@ export class WireEnd extends Duplex {
   #ended = false
   #stalled = false
   #wants = false
-  /** Its peer's write that waits for room here. */
+  /** The write of its peer that waits for room here. */
   #written: Callback | undefined
 
   constructor() {
@@ -34,7 +34,7 @@ export class WireEnd extends Duplex {
     return ends
   }
 
-  /** Nothing is read here until `go`. */
+  /** This end reads nothing until `go` is called. */
   stall(): void {
     this.#stalled = true
   }

@@ -1,19 +1,19 @@
 /**
- * What the behaviour suite states and an older release does not do yet. A change that makes a sentence true adds a line
- * here, in the same commit; the list of an older release lacks it, which is how it is known what that release does
- * otherwise. Lines are never taken out while releases without them may be met.
+ * Sentences of the behaviour suite that do not hold for older releases. A change that makes a sentence true adds a line
+ * in the same commit; a release whose list lacks the line behaves as `before` says. Lines are kept while such releases
+ * are in use.
  */
 
-/** The process that must be new for a sentence to hold. */
+/** The process that must be of the new release for the sentence to hold. */
 export type Side = 'proxy' | 'container'
 
 export interface Introduced {
-  /** Of the behaviour suite. */
+  /** The title of a test of the behaviour suite. */
   readonly sentence: string
   readonly by: Side
   /** What older releases do. */
   readonly before: string
-  /** Why it must not be run with an older release: the harm to other tests. */
+  /** Why the test must not run with an older release: the harm to other tests. */
   readonly harm?: string
 }
 
@@ -65,7 +65,7 @@ export const introduced: readonly Introduced[] = [
   },
 ]
 
-/** The sentences that a release with the list `theirs` does not keep yet if it is `side`. */
+/** The sentences that do not hold if `side` is a release with the list `theirs`. */
 export function lacking(
   ours: readonly Introduced[],
   theirs: readonly Introduced[],

@@ -1,7 +1,6 @@
 /**
- * The behaviour suite over two versions: the previous release's proxy before this container, and this proxy before the
- * previous release's container, as they meet during a deploy. The fixtures are this version's: so they also are an
- * application with a newer copy of Gantry.
+ * The behaviour suite over two versions, as during a deploy: the previous release's proxy with this container, and this
+ * proxy with the previous container. The fixtures of this version are also an application with a newer copy of Gantry.
  */
 
 import assert from 'node:assert/strict'
@@ -19,7 +18,7 @@ import { previousRelease, type Release, unpack } from '../support/release.ts'
 import { temporary } from '../support/sockets.ts'
 import { type Introduced, introduced, lacking, type Side } from './introduced.ts'
 
-/** The command of a release in `folder`: releases before 0.1 have it at the root. */
+/** The command of the release in `folder`: releases before 0.1 have it in the root folder. */
 function commandOf(folder: string): string {
   return ['cli/gantry.ts', 'gantry.ts'].map((path) => join(folder, path)).find((path) => existsSync(path))!
 }
@@ -37,7 +36,7 @@ async function listOf(folder: string): Promise<readonly Introduced[]> {
   return ((await import(pathToFileURL(file).href)) as { introduced: readonly Introduced[] }).introduced
 }
 
-/** Two processes of which `old` is the previous release's, put together by `--upstream`, or by `--join`. */
+/** Two processes, `old` of the previous release, connected by `--upstream` or by `--join`. */
 function meeting(old: Side, way: 'dials' | 'joins'): void {
   const names = { proxy: 'this proxy', container: 'this container', [old]: `the ${old} of ${name}` }
   const how =
@@ -73,7 +72,7 @@ for (const old of ['proxy', 'container'] as const) for (const way of ['dials', '
 
 describe('the list of what older releases do otherwise', () => {
   it('names sentences of the behaviour suite, each once for a process', () => {
-    // None are stated where the suites are skipped.
+    // Skipped suites state no sentences.
     const unknown = introduced.filter(({ sentence }) => stated.size > 0 && !stated.has(sentence))
     assert.deepEqual(unknown, [])
     const keys = introduced.map(({ by, sentence }) => `${by} ${sentence}`)

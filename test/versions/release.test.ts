@@ -1,4 +1,4 @@
-/** Which release is the previous one, in histories made for the test. */
+/** Which release is the previous one, in git histories that the test creates. */
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -28,7 +28,7 @@ class History {
       .trim()
   }
 
-  /** A commit that writes `file`. */
+  /** Creates a commit that writes `file`. */
   commit(file: string = 'other.txt'): string {
     writeFileSync(join(this.folder, file), `${++this.#count}\n`)
     this.git('add', '--all')
@@ -136,7 +136,7 @@ describe('the previous release', { skip: process.env['CI'] ? false : missing }, 
       assert.match('unavailable' in found ? found.unavailable : '', /no git history: run this in a clone/)
       const history = new History(realpathSync(directory))
       history.commit(FILE)
-      // Unpacked inside another repository.
+      // The sources are unpacked inside another repository.
       const inside = previousRelease(join(directory, 'test'), 'it.test.ts')
       assert.match('unavailable' in inside ? inside.unavailable : '', /not a clone of its own/)
     }))

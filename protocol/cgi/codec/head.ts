@@ -5,6 +5,7 @@
  */
 
 import type { Headers } from '../../contract/application.ts'
+import { asBuffer } from '../../contract/as-buffer.ts'
 import { peerError } from '../../contract/coded-errors.ts'
 import type { RemoteProtocolError } from '../../contract/errors.ts'
 import { isHopByHop } from '../../contract/hop-by-hop.ts'
@@ -46,7 +47,7 @@ export class CgiHeadReader {
     if (bytes.length >= 5 && bytes.toString('latin1', 0, 5) === 'HTTP/') {
       throw peerError(
         'CGI_NPH',
-        'the program answers with an HTTP status line (non-parsed headers): it is to write CGI fields, as "Status: 200 OK"',
+        'the program wrote an HTTP status line (non-parsed headers); expected CGI fields, for example "Status: 200 OK"',
       )
     }
     const [head, body] = headEnd(bytes)
@@ -63,8 +64,8 @@ export class CgiHeadReader {
   ended(): RemoteProtocolError {
     return bad(
       this.#size === 0
-        ? 'the program ended without an answer'
-        : 'the program ended within its response head: expected an empty line after its fields',
+        ? 'the program ended without a response'
+        : 'the program ended before its response head was complete; expected an empty line after the fields',
     )
   }
 }
@@ -91,7 +92,7 @@ function parse(text: string): CgiHead {
     if (line === '') continue
     const [, name, value] = FIELD.exec(line) ?? []
     if (name === undefined || value === undefined)
-      throw bad(`the program wrote a line that is no field: ${quoted(line)}`)
+      throw bad(`the program wrote an invalid header field: ${quoted(line)}`)
     switch (name.toLowerCase()) {
       case 'status':
         if (status !== undefined) throw bad('the program wrote Status twice')
@@ -102,21 +103,26 @@ function parse(text: string): CgiHead {
         location = value
         break
       case 'content-length':
-        if (!/^[0-9]{1,15}$/.test(value)) throw bad(`the program's Content-Length is no length: ${quoted(value)}`)
+        if (!/^[0-9]{1,15}$/.test(value))
+          throw bad(`the Content-Length of the program is not a number of bytes: ${quoted(value)}`)
         if (length === undefined) length = value
-        else if (Number(length) !== Number(value)) throw bad(`the program wrote two lengths: ${length} and ${value}`)
+        else if (Number(length) !== Number(value))
+          throw bad(`the program wrote two values of Content-Length: ${length} and ${value}`)
         else continue
         break
       case 'transfer-encoding':
         // The body of the response would be read wrongly.
-        throw bad(`the program wrote Transfer-Encoding: ${quoted(value)}; framing is the server's`)
+        throw bad(
+          `the program wrote Transfer-Encoding: ${quoted(value)}; remove the field, since the server frames the response`,
+        )
       default:
         // Connection, Keep-Alive: the program does not have the connection (§6.3.4: the server may remove them).
         if (isHopByHop(name)) continue
     }
     headers.push([name, value])
   }
-  if (status === undefined && headers.length === 0) throw bad('the program wrote a response head without a field')
+  if (status === undefined && headers.length === 0)
+    throw bad('the program wrote a response head without fields; expected Status or Content-Type')
   if (status === undefined && location !== undefined) {
     // A Location that is a path, without any other field, is a redirect inside the server. "//host" is another host.
     if (headers.length === 1 && /^\/(?!\/)/.test(location)) return { kind: 'local-redirect', target: location }
@@ -127,7 +133,8 @@ function parse(text: string): CgiHead {
 
 function statusLine(text: string): string {
   const [, code, reason] = STATUS.exec(text) ?? []
-  if (code === undefined) throw bad(`the program's Status is no final status: ${quoted(text)}`)
+  if (code === undefined)
+    throw bad(`the Status of the program is not a final status: ${quoted(text)}; expected 200 to 599`)
   return statusFromWire(`${code} ${reason ?? ''}`)
 }
 
@@ -147,8 +154,4 @@ function bad(message: string): RemoteProtocolError {
 
 function quoted(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

@@ -53,7 +53,7 @@ function lengthOf(found: ReadonlyMap<string, string>): number {
   const text = found.get('CONTENT_LENGTH') ?? ''
   if (text === '') return /\bchunked\b/i.test(found.get('HTTP_TRANSFER_ENCODING') ?? '') ? -1 : 0
   if (!/^[0-9]{1,15}$/.test(text)) {
-    throw peerError('CGI_CONTENT_LENGTH', `CONTENT_LENGTH is no length: ${JSON.stringify(text)}`)
+    throw peerError('CGI_CONTENT_LENGTH', `CONTENT_LENGTH is not a number of bytes: ${JSON.stringify(text)}`)
   }
   return Number(text)
 }

@@ -8,7 +8,7 @@ export const malformedCodes = {
   BAD_REQUEST_LINE: {
     status: 400,
     means: 'The first line is not `METHOD TARGET HTTP/1.1`.',
-    fix: 'Look at `request` in the access line. Bytes such as `\\x16\\x03` are TLS: the client used https:// on a port that speaks plain HTTP.',
+    fix: 'Look at `request` in the access line. Bytes that begin with `\\u0016\\u0003` are TLS: the client used https:// on a port that speaks plain HTTP.',
   },
   BAD_METHOD: {
     status: 400,
@@ -50,7 +50,7 @@ export const malformedCodes = {
   BARE_LF: {
     status: 400,
     means: 'A line of the head ends in LF without CR.',
-    fix: 'End each line with CRLF in the client.',
+    fix: 'End each line with CRLF in the client. If `request` in the access line begins with `\\u0016\\u0003`, the client used https:// on a port that speaks plain HTTP.',
   },
   BAD_LENGTH: {
     status: 400,
@@ -197,8 +197,9 @@ export const overloadCodes = {
   },
   UPSTREAM_REFUSED: {
     status: 503,
-    means: 'Each container that was tried refused the request. The request did not run.',
-    fix: 'Give proxy and containers the same number of slots, or add containers.',
+    means:
+      'Each container or server that was tried refused the request or could not be reached. The request did not run.',
+    fix: 'The message in the log names the last one and the reason: start it, or add containers.',
   },
 } as const
 
@@ -206,7 +207,8 @@ export const overloadCodes = {
 export const upstreamCodes = {
   UPSTREAM_UNREACHABLE: {
     status: 502,
-    means: 'No connection to an HTTP upstream could be made.',
+    means:
+      'No connection to an HTTP upstream could be made. The proxy tries again, also elsewhere, before the client gets an error.',
     fix: 'Start the server; check the address. `reason` of the last line about this `member` says why.',
   },
   UPSTREAM_CONNECT_TIMEOUT: {

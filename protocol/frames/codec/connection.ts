@@ -377,7 +377,7 @@ export class FrameConnection implements ReceiverOwner {
    */
   #checkQueuedResets(): void {
     if (this.#sender.control.queued.resetCount > this.#mostSlots + UPGRADED_MAX) {
-      this.fail(peerError('OVERLOADED', 'the peer sends requests above its slots and does not read'))
+      this.fail(peerError('OVERLOADED', 'the peer sends requests above its slots, and does not read the refusals'))
     }
   }
 }

@@ -52,7 +52,7 @@ export class Handshake {
   check(type: number): void {
     if (this.state === 'open' || type === Frame.GOAWAY) return
     if (type === (this.state === 'hello' ? Frame.HELLO : Frame.AUTH)) return
-    throw peerError('HANDSHAKE', `a frame of type 0x${type.toString(16)} before the handshake was done`)
+    throw peerError('HANDSHAKE', `received a frame of type 0x${type.toString(16)} before the handshake was complete`)
   }
 
   /**
@@ -62,7 +62,7 @@ export class Handshake {
    * @throws RemoteProtocolError if the HELLO is invalid or does not match ours
    */
   hello(payload: Uint8Array): Uint8Array | undefined {
-    if (this.state !== 'hello') throw peerError('HELLO_TWICE', 'a second HELLO')
+    if (this.state !== 'hello') throw peerError('HELLO_TWICE', 'received a second HELLO')
     const theirs = readHello(payload)
     matchHellos(this.#ours, theirs)
     this.peerHello = theirs
@@ -83,7 +83,7 @@ export class Handshake {
    * @throws RemoteProtocolError if the proof is wrong or unexpected
    */
   auth(proof: Uint8Array): Uint8Array | undefined {
-    if (this.state !== 'proof') throw peerError('HANDSHAKE', 'a proof that was not asked for')
+    if (this.state !== 'proof') throw peerError('HANDSHAKE', 'received a proof of the token that was not requested')
     const role = this.#ours.role
     const other = role === 'caller' ? 'server' : 'caller'
     // Compare all tokens, so that the time does not reveal which token matched.

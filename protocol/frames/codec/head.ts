@@ -37,7 +37,7 @@ export class HeadReader {
     this.#begin(bytes, start, end)
     const requestId = this.#text()
     const count = this.#integer()
-    if (count * 2 > this.#left) throw bad(`${count} variables in ${this.#left} items`)
+    if (count * 2 > this.#left) throw bad(`expected ${count} variables, got ${this.#left} items`)
     const variables: string[] = new Array(2 * count)
     for (let at = 0; at < 2 * count; at += 2) {
       variables[at] = this.#name(VARIABLES)
@@ -93,7 +93,7 @@ export class HeadReader {
     const item = this.#items[this.#at++]
     if (typeof item === 'number') {
       const name = table[item]
-      if (name === undefined) throw bad(`name ${item} is not in the table`)
+      if (name === undefined) throw bad(`the name ${item} is not in the table of names`)
       return name
     }
     if (item === undefined) throw bad('too few items')
@@ -103,13 +103,13 @@ export class HeadReader {
 
   #text(): string {
     const item = this.#items[this.#at++]
-    if (typeof item !== 'string') throw bad(`text was expected, not ${item === undefined ? 'the end' : item}`)
+    if (typeof item !== 'string') throw bad(`expected text, got ${item === undefined ? 'the end' : item}`)
     return item
   }
 
   #integer(): number {
     const item = this.#items[this.#at++]
-    if (typeof item !== 'number') throw bad(`an integer was expected, not ${item === undefined ? 'the end' : 'text'}`)
+    if (typeof item !== 'number') throw bad(`expected an integer, got ${item === undefined ? 'the end' : 'text'}`)
     return item
   }
 }
@@ -132,9 +132,9 @@ function check(bytes: Uint8Array, start: number, end: number): void {
     const width = marker === 0xdc ? 2 : 4
     left = uint(bytes, at, width, end)
     at += width
-  } else throw bad(`an array was expected, not 0x${hex(marker)}`)
+  } else throw bad(`expected an array, got 0x${hex(marker)}`)
   for (; left > 0; left--) {
-    if (at >= end) throw bad(`it ends ${left} items too early`)
+    if (at >= end) throw bad(`${left} items are missing`)
     const kind = bytes[at++]!
     if (kind < 0x80) continue
     let length: number
@@ -147,9 +147,9 @@ function check(bytes: Uint8Array, start: number, end: number): void {
       at += kind === 0xcc ? 1 : kind === 0xcd ? 2 : 4
       if (at > end) throw bad('it ends in an integer')
       continue
-    } else throw bad(`text or an integer was expected, not 0x${hex(kind)}`)
+    } else throw bad(`expected text or an integer, got 0x${hex(kind)}`)
     const stop = at + length
-    if (stop > end) throw bad(`text of ${length} bytes, where ${end - at} are left`)
+    if (stop > end) throw bad(`text of ${length} bytes, but ${end - at} bytes are left`)
     let union = 0
     for (let here = at; here < stop; here++) union |= bytes[here]!
     if (union >= 0x80) checkLatin1(bytes, at, stop)
@@ -165,7 +165,7 @@ function checkLatin1(bytes: Uint8Array, start: number, end: number): void {
     if (byte < 0x80) continue
     const next = ++at < end ? bytes[at]! : 0
     if ((byte !== 0xc2 && byte !== 0xc3) || next < 0x80 || next > 0xbf) {
-      throw bad('text holds more than U+0000 to U+00FF in UTF-8')
+      throw bad('expected text of U+0000 to U+00FF in UTF-8')
     }
   }
 }
@@ -182,5 +182,5 @@ function hex(byte: number): string {
 }
 
 function bad(what: string): RemoteProtocolError {
-  return peerError('BAD_HEAD', `a head is not what it should be: ${what}`)
+  return peerError('BAD_HEAD', `invalid head: ${what}`)
 }

@@ -141,28 +141,28 @@ export function writeHello(out: FrameOutput, hello: Hello): void {
 /** Reads the payload of a HELLO. @throws RemoteProtocolError if it is invalid */
 export function readHello(payload: Uint8Array): Hello {
   const items = new HeadReader().items(payload, 0, payload.length)
-  if (items.length % 2 !== 0) throw bad('a key without a value')
+  if (items.length % 2 !== 0) throw bad('expected a value after each key')
   const values: Map<string, string | number> = new Map()
   const limits: Record<string, number> = Object.create(null)
   for (let at = 0; at < items.length; at += 2) {
     const key = items[at]!
     const value = items[at + 1]!
-    if (typeof key !== 'string') throw bad(`${key} is no key`)
-    if (values.has(key)) throw bad(`${JSON.stringify(key)} comes twice`)
+    if (typeof key !== 'string') throw bad(`expected a key, got ${key}`)
+    if (values.has(key)) throw bad(`the key ${JSON.stringify(key)} is repeated`)
     values.set(key, value)
     if (key.startsWith('limit.') && typeof value === 'number') limits[key.slice('limit.'.length)] = value
   }
   const number = (key: string, least: number, most: number, otherwise?: number): number => {
     const value = values.get(key) ?? otherwise
     if (typeof value !== 'number' || value < least || value > most) {
-      throw bad(`${key} is a number from ${least} to ${most}, not ${JSON.stringify(value) ?? 'nothing'}`)
+      throw bad(`expected ${key} from ${least} to ${most}, got ${JSON.stringify(value) ?? 'nothing'}`)
     }
     return value
   }
   const text = (key: string, pattern: RegExp, otherwise?: string): string => {
     const value = values.get(key) ?? otherwise
     if (typeof value !== 'string' || !pattern.test(value)) {
-      throw bad(`${key} is text like ${pattern.source}, not ${JSON.stringify(value) ?? 'nothing'}`)
+      throw bad(`expected ${key} to match ${pattern.source}, got ${JSON.stringify(value) ?? 'nothing'}`)
     }
     return value
   }
@@ -202,12 +202,15 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
   if (theirs.version < ours.oldest || ours.version < theirs.oldest) {
     throw peerError(
       'VERSION',
-      `no version in common: here ${ours.oldest} to ${ours.version}, there ${theirs.oldest} to ${theirs.version}`,
+      `no protocol version in common: this side speaks ${ours.oldest} to ${ours.version}, the peer ${theirs.oldest} to ${theirs.version}; update the older one`,
     )
   }
   // This also refuses our own HELLO if the peer sends it back.
   if (ours.role === theirs.role) {
-    throw peerError('ROLE', `both sides are ${ours.role}s: a proxy calls, a container serves`)
+    throw peerError(
+      'ROLE',
+      `both sides are ${ours.role === 'caller' ? 'proxies' : 'containers'}; expected a proxy and a container`,
+    )
   }
   if (ours.secret !== theirs.secret) {
     throw peerError(
@@ -218,9 +221,12 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
     )
   }
   if (ours.secret && !ours.dialled && !theirs.dialled) {
-    throw peerError('DIALLED', 'both sides say they accepted this connection: who proves the secret first?')
+    throw peerError(
+      'DIALLED',
+      'both sides say that they accepted the connection; something between them connects two listeners',
+    )
   }
-  if (ours.nonce === theirs.nonce) throw peerError('UNAUTHENTICATED', 'the peer sent our nonce back')
+  if (ours.nonce === theirs.nonce) throw peerError('UNAUTHENTICATED', 'the peer returned the nonce of this side')
 }
 
 /** The features that both HELLOs name: only these may be used on the link. */
@@ -256,5 +262,5 @@ export function isProof(proof: Uint8Array, expected: Uint8Array): boolean {
 }
 
 function bad(what: string): RemoteProtocolError {
-  return peerError('BAD_HELLO', `the peer's HELLO is not what it should be: ${what}`)
+  return peerError('BAD_HELLO', `invalid HELLO from the peer: ${what}`)
 }

@@ -21,14 +21,14 @@
 export type Life = 'alive' | 'pinged' | 'suspect' | 'questioned' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
 
 /**
- * - `heard`: a byte arrived, of any frame.
+ * - `received`: a byte arrived, of any frame.
  * - `timeout`: the timeout of the present state has passed. Time during which this process was paused does not count.
  * - `unreachable`: a new connection to the address was refused or timed out.
  * - `rival`: the same peer has completed a handshake on another link.
  * - `confirmed`: the rival's PONG arrived.
  * - `rival lost`: the rival was closed.
  */
-export type LifeEvent = 'heard' | 'timeout' | 'unreachable' | 'rival' | 'confirmed' | 'rival lost'
+export type LifeEvent = 'received' | 'timeout' | 'unreachable' | 'rival' | 'confirmed' | 'rival lost'
 
 type Row = { readonly [E in LifeEvent]: Life }
 
@@ -37,7 +37,7 @@ type Row = { readonly [E in LifeEvent]: Life }
  */
 const TABLE: { readonly [L in Life]: Row } = {
   alive: {
-    heard: 'alive',
+    received: 'alive',
     timeout: 'pinged',
     unreachable: 'alive',
     rival: 'questioned',
@@ -45,7 +45,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     'rival lost': 'alive',
   },
   pinged: {
-    heard: 'alive',
+    received: 'alive',
     timeout: 'suspect',
     unreachable: 'pinged',
     rival: 'questioned',
@@ -53,7 +53,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     'rival lost': 'pinged',
   },
   suspect: {
-    heard: 'alive',
+    received: 'alive',
     timeout: 'suspect',
     unreachable: 'dead',
     rival: 'challenged',
@@ -61,7 +61,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     'rival lost': 'suspect',
   },
   questioned: {
-    heard: 'alive',
+    received: 'alive',
     timeout: 'unconfirmed',
     unreachable: 'questioned',
     rival: 'questioned',
@@ -69,7 +69,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     'rival lost': 'pinged',
   },
   challenged: {
-    heard: 'alive',
+    received: 'alive',
     timeout: 'unconfirmed',
     unreachable: 'dead',
     rival: 'challenged',
@@ -77,7 +77,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     'rival lost': 'suspect',
   },
   unconfirmed: {
-    heard: 'alive',
+    received: 'alive',
     timeout: 'unconfirmed',
     unreachable: 'dead',
     rival: 'unconfirmed',
@@ -85,7 +85,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     'rival lost': 'suspect',
   },
   condemned: {
-    heard: 'alive',
+    received: 'alive',
     timeout: 'dead',
     unreachable: 'dead',
     rival: 'condemned',
@@ -93,7 +93,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     'rival lost': 'condemned',
   },
   dead: {
-    heard: 'dead',
+    received: 'dead',
     timeout: 'dead',
     unreachable: 'dead',
     rival: 'dead',

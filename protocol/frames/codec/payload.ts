@@ -1,6 +1,6 @@
 /** Reads parts of a payload: numbers, text, and bytes that must outlive the read. */
 
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
 
 /** A smaller body is copied into Node's pool: memory of its own would cost more than everything else done for it. */
 const POOLED = 256
@@ -28,7 +28,7 @@ export function copy(
 
 /** @throws RemoteProtocolError unless the range has 4 bytes */
 export function u32(bytes: Uint8Array, start: number, end: number): number {
-  if (end - start !== 4) throw new RemoteProtocolError('BAD_FRAME', `a number of ${end - start} bytes, where it has 4`)
+  if (end - start !== 4) throw peerError('BAD_FRAME', `received a number of ${end - start} bytes; expected 4`)
   return ((bytes[start]! << 24) | (bytes[start + 1]! << 16) | (bytes[start + 2]! << 8) | bytes[start + 3]!) >>> 0
 }
 

@@ -70,7 +70,7 @@ export class FrameReader {
         else if (this.#missing > limit) {
           throw peerError(
             'FRAME_TOO_LARGE',
-            `a frame of type 0x${this.#type.toString(16)} with ${this.#missing} bytes, where ${limit} are allowed`,
+            `received a frame of type 0x${this.#type.toString(16)} with ${this.#missing} bytes; the limit is ${limit}`,
           )
         } else if (this.#missing <= length - at) {
           // The usual case: the whole payload is in this read.

@@ -79,7 +79,10 @@ export class Receiver implements FrameSink {
     const longest = this.#longest(type)
     const onStream = type >= Frame.REQUEST && type !== Frame.HELLO
     if (stream >= 0 && longest >= 0 && onStream !== stream > 0) {
-      throw peerError('BAD_STREAM', `a frame of type 0x${type.toString(16)} on stream ${stream}`)
+      throw peerError(
+        'BAD_STREAM',
+        `received a frame of type 0x${type.toString(16)} on stream ${stream}, which cannot have it`,
+      )
     }
     return longest
   }
@@ -172,7 +175,11 @@ export class Receiver implements FrameSink {
 
   #onRequest(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
     if (this.#hello.role !== 'server') throw wrongRole('REQUEST')
-    if (id < this.#streams.next) throw peerError('BAD_STREAM', `stream ${id} after ${this.#streams.next - 1}`)
+    if (id < this.#streams.next)
+      throw peerError(
+        'BAD_STREAM',
+        `received stream ${id} after stream ${this.#streams.next - 1}; expected a higher number`,
+      )
     this.#streams.next = id + 1
     const bodyAt = this.#headEnd(bytes, start, end)
     const fields = this.#heads.request(bytes, start + 4, bodyAt)
@@ -181,7 +188,7 @@ export class Receiver implements FrameSink {
     const upgrade = (flags & Flag.UPGRADE) !== 0
     const ended = (flags & Flag.END) !== 0
     if ((upgrade || hold) && (size > 0 || (upgrade && ended))) {
-      throw peerError('FLOW_CONTROL', `stream ${id} brought body that it has no credit for`)
+      throw peerError('FLOW_CONTROL', `received body on stream ${id} without credit`)
     }
     const stream = this.#streams.create(id, upgrade, hold)
     this.#useCredit(stream, size)
@@ -236,7 +243,10 @@ export class Receiver implements FrameSink {
     stream.informs++
     stream.informBytes += end - start
     if (stream.informs > INFORM_COUNT || stream.informBytes > INFORM_MAX) {
-      throw peerError('INFORM_FLOOD', `more 1xx answers on stream ${id} than ${INFORM_COUNT}, or too long`)
+      throw peerError(
+        'INFORM_FLOOD',
+        `received more 1xx responses on stream ${id} than ${INFORM_COUNT}, or longer ones than ${INFORM_MAX} bytes`,
+      )
     }
     this.events.push({ type: 'inform', stream, status, headers })
   }
@@ -244,7 +254,8 @@ export class Receiver implements FrameSink {
   #onData(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
     const stream = this.#streams.find(id)
     const ended = (flags & Flag.END) !== 0
-    if (!ended && start === end) throw peerError('EMPTY_DATA', `DATA without bytes or END on stream ${id}`)
+    if (!ended && start === end)
+      throw peerError('EMPTY_DATA', `received DATA without bytes and without END on stream ${id}`)
     if (!stream) return
     stream.on(StreamEvent.DATA, this.#peerRole)
     this.#useCredit(stream, end - start)
@@ -273,13 +284,13 @@ export class Receiver implements FrameSink {
   }
 
   #onWindow(id: number, credit: number): void {
-    if (credit === 0) throw peerError('FLOW_CONTROL', `a WINDOW of nothing on stream ${id}`)
+    if (credit === 0) throw peerError('FLOW_CONTROL', `received a WINDOW of 0 bytes on stream ${id}`)
     const stream = this.#streams.find(id)
     if (!stream) return
     if (this.#hello.role === 'caller') stream.onCredit()
     stream.credit += credit
     if (stream.credit > CREDIT_MAX) {
-      throw peerError('FLOW_CONTROL', `more credit on stream ${id} than ${CREDIT_MAX}`)
+      throw peerError('FLOW_CONTROL', `received more credit on stream ${id} than ${CREDIT_MAX} bytes`)
     }
     this.#owner.onCredit(stream)
   }
@@ -320,15 +331,22 @@ export class Receiver implements FrameSink {
     const length = u32(bytes, start, start + 4)
     const at = start + 4 + length
     if (length > this.#hello.head || at > end) {
-      throw peerError('BAD_HEAD', `a head of ${length} bytes in a frame of ${end - start}`)
+      throw peerError('BAD_HEAD', `received a head of ${length} bytes in a frame of ${end - start}`)
     }
-    if (end - at > this.#hello.data) throw peerError('FRAME_TOO_LARGE', `${end - at} bytes of body in a frame`)
+    if (end - at > this.#hello.data)
+      throw peerError(
+        'FRAME_TOO_LARGE',
+        `received ${end - at} bytes of body in one frame; the limit is ${this.#hello.data}`,
+      )
     return at
   }
 
   #useCredit(stream: FrameStream, bytes: number): void {
     if (bytes > stream.window) {
-      throw peerError('FLOW_CONTROL', `${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`)
+      throw peerError(
+        'FLOW_CONTROL',
+        `received ${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`,
+      )
     }
     stream.window -= bytes
   }
@@ -343,9 +361,9 @@ export class Receiver implements FrameSink {
 }
 
 function badLength(type: number): RemoteProtocolError {
-  return peerError('BAD_FRAME', `a frame of type 0x${type.toString(16)} whose length is not that type's`)
+  return peerError('BAD_FRAME', `received a frame of type 0x${type.toString(16)} with the wrong length`)
 }
 
 function wrongRole(name: string): RemoteProtocolError {
-  return peerError('WRONG_ROLE', `${name} from a side that may not send it`)
+  return peerError('WRONG_ROLE', `received ${name}, which only the other side may send`)
 }

@@ -3,7 +3,7 @@
  * the server sends. `nextState` is the only lookup. Credit and queued bytes are fields of the stream, not states.
  */
 
-import { LocalProtocolError, RemoteProtocolError } from '../../contract/errors.ts'
+import { localError, peerError } from '../../contract/coded-errors.ts'
 import type { Role } from './hello.ts'
 
 /** What the caller sends on a stream. */
@@ -198,7 +198,7 @@ function illegal(state: StreamState, event: StreamEvent, by: Role, stream: Strea
   const code = codeOf(state, event)
   const action = `the ${by} must not send ${EVENT_NAMES[event]} in state ${STATE_NAMES[state]}`
   const message = `stream ${stream.id}: ${action}: ${REASONS[code]}`
-  return by === stream.role ? new LocalProtocolError(code, message) : new RemoteProtocolError(code, message)
+  return by === stream.role ? localError(code, message) : peerError(code, message)
 }
 
 const REASONS = {

@@ -7,7 +7,8 @@ const FEWEST = 64
 /**
  * Not a Map: a busy Map is rebuilt often, and each old table points to the next table and to its streams. If one old
  * table is in V8's old space, all later streams and their requests stay alive until a full collection (measured:
- * scavenges of 20 ms that free a third, instead of 1 ms that free all).
+ * scavenges of 20 ms that free a third, instead of 1 ms that free all). A performance trick:
+ * docs/performance-tricks.md has its gain, and the command that shows it.
  */
 export class StreamTable {
   #buckets: (FrameStream | undefined)[] = empty(FEWEST)

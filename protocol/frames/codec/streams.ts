@@ -60,7 +60,8 @@ export class Streams {
   /** The stream with this number; undefined if it is closed. @throws RemoteProtocolError if it was never opened */
   find(id: number): FrameStream | undefined {
     const stream = this.#open.get(id)
-    if (!stream && id >= this.next) throw peerError('BAD_STREAM', `stream ${id} was never opened`)
+    if (!stream && id >= this.next)
+      throw peerError('BAD_STREAM', `received a frame on stream ${id}, which was never opened`)
     return stream
   }
 

@@ -72,13 +72,13 @@ function shown(text: string): string {
 export function refuseLongLine(prefix: string, limits: Http1Limits): never {
   const space = prefix.indexOf(' ')
   if (space <= 0 || space > METHOD_MAX || !TOKEN.test(prefix.slice(0, space))) {
-    refuse('BAD_REQUEST_LINE', `no request line: ${shown(prefix)}`)
+    refuse('BAD_REQUEST_LINE', `expected a request line (METHOD TARGET HTTP/1.1), got ${shown(prefix)}`)
   }
-  refuse('TARGET_TOO_LONG', `a request target of more than ${limits.target} bytes`)
+  refuse('TARGET_TOO_LONG', `the request target is longer than ${limits.target} bytes (--target-limit)`)
 }
 
 export function refuseBareLineFeed(): never {
-  refuse('BARE_LF', 'a line that ends in LF without CR')
+  refuse('BARE_LF', 'a line of the request head ends in LF without CR; expected CRLF')
 }
 
 /** The parts of a request line. */
@@ -102,26 +102,31 @@ export function parseRequestLine(text: string, limits: Http1Limits): RequestLine
   const first = text.indexOf(' ')
   const last = text.length - 9
   if (first <= 0 || last <= first || text.charCodeAt(last) !== 0x20) {
-    refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
+    refuse('BAD_REQUEST_LINE', `expected a request line (METHOD TARGET HTTP/1.1), got ${shown(text)}`)
   }
   const method = text.slice(0, first)
   if (!text.startsWith('HTTP/1.', last + 1)) {
     const version = text.slice(last + 1)
-    if (!VERSION.test(version)) refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
-    refuse('VERSION_UNSUPPORTED', `${version} is not spoken here`)
+    if (!VERSION.test(version))
+      refuse('BAD_REQUEST_LINE', `expected a request line (METHOD TARGET HTTP/1.1), got ${shown(text)}`)
+    refuse('VERSION_UNSUPPORTED', `${version} is not supported; expected HTTP/1.1 or HTTP/1.0`)
   }
   const digit = text.charCodeAt(text.length - 1)
   if (digit !== 0x31 && digit !== 0x30) {
-    if (digit < 0x30 || digit > 0x39) refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
-    refuse('VERSION_UNSUPPORTED', `${text.slice(last + 1)} is not spoken here`)
+    if (digit < 0x30 || digit > 0x39)
+      refuse('BAD_REQUEST_LINE', `expected a request line (METHOD TARGET HTTP/1.1), got ${shown(text)}`)
+    refuse('VERSION_UNSUPPORTED', `${text.slice(last + 1)} is not supported; expected HTTP/1.1 or HTTP/1.0`)
   }
   if (!METHODS.has(method)) {
-    if (!TOKEN.test(method)) refuse('BAD_METHOD', `not a method: ${shown(method)}`)
+    if (!TOKEN.test(method)) refuse('BAD_METHOD', `the method ${shown(method)} is not a token (RFC 9110 §5.6.2)`)
     refuse('METHOD_UNKNOWN', `the method ${shown(method)} is not implemented`)
   }
   const target = text.slice(first + 1, last)
   if (target.length > limits.target) {
-    refuse('TARGET_TOO_LONG', `a request target of ${target.length} bytes, of ${limits.target} at the most`)
+    refuse(
+      'TARGET_TOO_LONG',
+      `the request target has ${target.length} bytes; the limit is ${limits.target} (--target-limit)`,
+    )
   }
   line.method = method
   line.minor = digit === 0x31 ? 1 : 0
@@ -132,20 +137,25 @@ export function parseRequestLine(text: string, limits: Http1Limits): RequestLine
 
 /** Checks a target, which has one of the forms of RFC 9112 §3.2. Authority-form is only for CONNECT, and is refused. */
 function checkTarget(target: string, method: string): string | undefined {
-  if (!TARGET.test(target)) refuse('BAD_TARGET', `characters that no request target has: ${shown(target)}`)
+  if (!TARGET.test(target))
+    refuse(
+      'BAD_TARGET',
+      `the request target contains an invalid character: ${shown(target)}; expected a percent-encoded URL`,
+    )
   if (target.charCodeAt(0) === 0x2f) {
     const slash = target.indexOf('\\')
     if (slash !== -1) refuseBackslash(target, slash)
     return undefined
   }
   if (target === '*') {
-    if (method !== 'OPTIONS') refuse('BAD_TARGET', 'only OPTIONS has the target *')
+    if (method !== 'OPTIONS') refuse('BAD_TARGET', `the request target * is valid for OPTIONS only, got ${method}`)
     return undefined
   }
   const authority = ABSOLUTE.exec(target)?.[1]
-  if (authority === undefined) refuse('BAD_TARGET', `neither a path nor an http URL: ${shown(target)}`)
+  if (authority === undefined)
+    refuse('BAD_TARGET', `the request target is neither a path nor an http URL: ${shown(target)}`)
   // RFC 9110 §4.2.4: userinfo in a target is an error, and it hides the host.
-  if (!isHost(authority)) refuse('BAD_TARGET', `not a host: ${shown(authority)}`)
+  if (!isHost(authority)) refuse('BAD_TARGET', `the request target contains an invalid host: ${shown(authority)}`)
   const slash = target.indexOf('\\')
   if (slash !== -1) refuseBackslash(target, slash)
   return authority
@@ -159,7 +169,8 @@ function isServerWide(method: string, target: string, authority: string | undefi
 /** Some servers and browsers treat a backslash in a path as a slash. */
 function refuseBackslash(target: string, at: number): void {
   const question = target.indexOf('?')
-  if (question === -1 || at < question) refuse('BAD_TARGET', `a backslash in a path: ${shown(target)}`)
+  if (question === -1 || at < question)
+    refuse('BAD_TARGET', `the path of the request target contains a backslash: ${shown(target)}; expected / or %5C`)
 }
 
 /**
@@ -181,7 +192,7 @@ export function parseHead(
   const result = executeHead(bytes, start, end)
   if (result !== OK) refuseBlock(result, text, minor)
   if (headFields > limits.fields) {
-    refuse('TOO_MANY_FIELDS', `${headFields} header fields, of ${limits.fields} at the most`)
+    refuse('TOO_MANY_FIELDS', `the request has ${headFields} header fields; the limit is ${limits.fields}`)
   }
   const headers: string[] = new Array(headFields * 2)
   let host = -1
@@ -206,7 +217,7 @@ export function parseHead(
     headers[field * 2 + 1] = value
     switch (kind) {
       case HOST_FIELD:
-        if (host !== -1) refuse('HOST_REPEATED', 'more than one Host')
+        if (host !== -1) refuse('HOST_REPEATED', 'the request has more than one Host field')
         host = field * 2 + 1
         break
       case EXPECT:
@@ -228,36 +239,38 @@ export function parseHead(
         }
         break
       case CONTENT_LENGTH:
-        if (length !== -1) refuse('LENGTH_REPEATED', 'more than one Content-Length')
+        if (length !== -1) refuse('LENGTH_REPEATED', 'the request has more than one Content-Length field')
         length = field * 2 + 1
         break
       case TRANSFER_ENCODING:
-        if (coding !== -1) refuse('CODING_UNSUPPORTED', 'more than one Transfer-Encoding')
+        if (coding !== -1)
+          refuse('CODING_UNSUPPORTED', 'the request has more than one Transfer-Encoding field; expected one: chunked')
         coding = field * 2 + 1
         break
     }
   }
 
   if (host !== -1) {
-    if (!isHost(headers[host]!)) refuse('BAD_HOST', `not a host: ${shown(headers[host]!)}`)
+    if (!isHost(headers[host]!)) refuse('BAD_HOST', `the Host field is not a host: ${shown(headers[host]!)}`)
     // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
     if (authority !== undefined) headers[host] = authority
-  } else if (minor === 1) refuse('HOST_MISSING', 'HTTP/1.1 without Host')
+  } else if (minor === 1) refuse('HOST_MISSING', 'the HTTP/1.1 request has no Host field')
   else if (authority !== undefined) headers.push('Host', authority)
 
   let bodyLength = 0
   if (coding !== -1) {
-    if (length !== -1) refuse('LENGTH_AND_CODING', 'both Content-Length and Transfer-Encoding')
-    if (minor === 0) refuse('CODING_ON_1_0', 'Transfer-Encoding on HTTP/1.0')
+    if (length !== -1) refuse('LENGTH_AND_CODING', 'the request has both Content-Length and Transfer-Encoding')
+    if (minor === 0) refuse('CODING_ON_1_0', 'the HTTP/1.0 request has Transfer-Encoding; expected Content-Length')
     if (headers[coding]!.toLowerCase() !== 'chunked') {
-      refuse('CODING_UNSUPPORTED', `the transfer coding ${shown(headers[coding]!)} is not implemented`)
+      refuse('CODING_UNSUPPORTED', `the transfer coding ${shown(headers[coding]!)} is not supported; expected chunked`)
     }
     bodyLength = -1
   } else if (length !== -1) {
     bodyLength = DIGITS.test(headers[length]!) ? Number(headers[length]) : Number.NaN
-    if (!Number.isSafeInteger(bodyLength)) refuse('BAD_LENGTH', `not a Content-Length: ${shown(headers[length]!)}`)
+    if (!Number.isSafeInteger(bodyLength))
+      refuse('BAD_LENGTH', `the Content-Length is not a number of bytes: ${shown(headers[length]!)}`)
     if (bodyLength > limits.body) {
-      refuse('BODY_TOO_LARGE', `a body of ${bodyLength} bytes, of ${limits.body} at the most`)
+      refuse('BODY_TOO_LARGE', `the request body has ${bodyLength} bytes; the limit is ${limits.body} (--body-limit)`)
     }
   }
 
@@ -265,7 +278,10 @@ export function parseHead(
   let expectContinue = false
   if (expect !== -1 && minor === 1) {
     if (headers[expect]!.toLowerCase() !== '100-continue') {
-      refuse('EXPECTATION_UNKNOWN', `the expectation ${shown(headers[expect]!)} cannot be met`)
+      refuse(
+        'EXPECTATION_UNKNOWN',
+        `the expectation ${shown(headers[expect]!)} is not supported; expected 100-continue`,
+      )
     }
     expectContinue = bodyLength !== 0
   }
@@ -294,9 +310,9 @@ function refuseBlock(result: number, text: string, minor: 0 | 1): never {
   // Checked first: a head that arrives in pieces is refused for a bare LF before its end has arrived.
   if (/[^\r]\n/.test(text)) refuseBareLineFeed()
   if (result === INVALID_TRANSFER_ENCODING && minor === 1 && !/\ncontent-length:/i.test(text)) {
-    refuse('CODING_UNSUPPORTED', 'a transfer coding other than chunked is not implemented')
+    refuse('CODING_UNSUPPORTED', 'the transfer coding of the request is not supported; expected chunked')
   }
-  refuse('BAD_HEADERS', `header fields: ${headReason}`)
+  refuse('BAD_HEADERS', `invalid header field: ${headReason}`)
 }
 
 function isBlank(code: number): boolean {

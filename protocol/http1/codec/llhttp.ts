@@ -126,7 +126,7 @@ function place(bytes: Uint8Array, start: number, end: number): void {
     wasm.free(scratch)
     scratchSize = end - start
     scratch = wasm.malloc(scratchSize)
-    if (scratch === 0) throw localError('LLHTTP_MEMORY', `no room for ${scratchSize} bytes`)
+    if (scratch === 0) throw localError('LLHTTP_MEMORY', `llhttp cannot allocate ${scratchSize} bytes`)
   }
   if (memory.buffer !== wasm.memory.buffer) memory = Buffer.from(wasm.memory.buffer)
   memory.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), scratch)
@@ -211,7 +211,7 @@ export class ChunkedFramer {
   #parser = wasm.llhttp_alloc(TYPE_REQUEST)
 
   constructor() {
-    if (this.#parser === 0) throw localError('LLHTTP_MEMORY', 'no room for another parser')
+    if (this.#parser === 0) throw localError('LLHTTP_MEMORY', 'llhttp cannot allocate another parser')
     place(CHUNKED_HEAD, 0, CHUNKED_HEAD.length)
     begin()
     wasm.llhttp_execute(this.#parser, scratch, CHUNKED_HEAD.length)

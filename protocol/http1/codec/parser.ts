@@ -3,6 +3,7 @@
  * `head.ts` decides what a head may contain.
  */
 
+import { asBuffer } from '../../contract/as-buffer.ts'
 import { peerError } from '../../contract/coded-errors.ts'
 import { RemoteProtocolError } from '../../contract/errors.ts'
 import { NEVER_FORWARDED } from '../../contract/hop-by-hop.ts'
@@ -34,8 +35,8 @@ const FIXED = 2
 const CHUNKED = 3
 const FAILED = 4
 
-const DETACHED = peerError('DETACHED', 'the connection speaks another protocol')
-const CLOSED = peerError('CLOSED', 'the connection is closed')
+const DETACHED = peerError('DETACHED', 'the parser got bytes after the connection was upgraded')
+const CLOSED = peerError('CLOSED', 'the parser got bytes after the connection was closed')
 
 const CR = 0x0d
 const LF = 0x0a
@@ -113,7 +114,7 @@ export class RequestParser {
   push(chunk: Uint8Array): void {
     if (this.#state === FAILED || chunk.length === 0) return
     if (this.#at === this.#end) {
-      this.#bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+      this.#bytes = asBuffer(chunk)
       this.#at = 0
       this.#end = chunk.length
       this.#own = false
@@ -191,7 +192,7 @@ export class RequestParser {
       }
       this.#refuseBareLineFeed(from, limit)
       if (this.#end - this.#at >= this.#limits.head) {
-        throw peerError('HEAD_TOO_LARGE', `a head of more than ${this.#limits.head} bytes`)
+        throw peerError('HEAD_TOO_LARGE', `the request head is longer than ${this.#limits.head} bytes (--head-limit)`)
       }
       this.#searched = this.#end - this.#at
       return 'more'
@@ -280,7 +281,7 @@ export class RequestParser {
       const result = framer.execute(this.#bytes, start, end)
       const bytes = this.#bytes
       const pieces = this.#measure(framer, bytes, start)
-      if (result !== OK) this.error ??= peerError('BAD_CHUNK', `chunked body: ${framer.reason}`)
+      if (result !== OK) this.error ??= peerError('BAD_CHUNK', `the chunked request body is invalid: ${framer.reason}`)
       this.#position += framer.taken
       this.#take(framer.taken)
       if (pieces.length > 0) {
@@ -308,7 +309,10 @@ export class RequestParser {
       if (!this.#countOverhead(this.#position + offset, framer)) return pieces
       const room = this.#limits.body - this.#received
       if (size > room) {
-        this.error = peerError('BODY_TOO_LARGE', `a body of more than ${this.#limits.body} bytes`)
+        this.error = peerError(
+          'BODY_TOO_LARGE',
+          `the request body is longer than ${this.#limits.body} bytes (--body-limit)`,
+        )
         size = room
       }
       if (size > 0) pieces.push(bytes.subarray(start + offset, start + offset + size))
@@ -333,8 +337,8 @@ export class RequestParser {
   #tooMuch(framer: ChunkedFramer): RemoteProtocolError {
     const most = this.#limits.chunkOverhead
     return framer.trailers.length > 0
-      ? peerError('TRAILERS_TOO_LARGE', `trailers of more than ${most} bytes`)
-      : peerError('CHUNK_OVERHEAD', `chunk extensions of more than ${most} bytes`)
+      ? peerError('TRAILERS_TOO_LARGE', `the trailers of the request body are longer than ${most} bytes`)
+      : peerError('CHUNK_OVERHEAD', `the chunk extensions of the request body are longer than ${most} bytes`)
   }
 
   #endChunked(framer: ChunkedFramer): ParserEvent {
@@ -383,13 +387,17 @@ const DROPPED_TRAILERS: ReadonlySet<string> = new Set([
 function checkTrailers(received: string[], limits: Http1Limits): string[] {
   if (received.length === 0) return NO_TRAILERS
   if (received.length / 2 > limits.fields) {
-    throw peerError('TOO_MANY_FIELDS', `${received.length / 2} trailer fields`)
+    throw peerError(
+      'TOO_MANY_FIELDS',
+      `the request body has ${received.length / 2} trailer fields; the limit is ${limits.fields}`,
+    )
   }
   const kept: string[] = []
   for (let at = 0; at < received.length; at += 2) {
     const name = received[at]!
     const lower = name.toLowerCase()
-    if (NEVER_TRAILERS.has(lower)) throw peerError('BAD_TRAILER', `${name} as a trailer`)
+    if (NEVER_TRAILERS.has(lower))
+      throw peerError('BAD_TRAILER', `the trailer field ${name} is only allowed in the request head`)
     if (!DROPPED_TRAILERS.has(lower)) kept.push(name, received[at + 1]!.replace(/[\t ]+$/, ''))
   }
   return kept

@@ -66,15 +66,12 @@ export function encodePacket(modifier1: number, modifier2: number, variables: re
   let size = 0
   for (const text of variables) {
     if (/[^\0-\xff]/.test(text)) {
-      throw localError('UWSGI_NATIVE_STRING', `uwsgi carries bytes; ${JSON.stringify(text)} is not latin1`)
+      throw localError('UWSGI_NATIVE_STRING', `a uwsgi packet holds latin1 text only, got ${JSON.stringify(text)}`)
     }
     size += 2 + text.length
   }
   if (size > MAX_PAYLOAD) {
-    throw localError(
-      'UWSGI_TOO_LARGE',
-      `a uwsgi packet carries at most ${MAX_PAYLOAD} bytes of variables, and these are ${size}`,
-    )
+    throw localError('UWSGI_TOO_LARGE', `the uwsgi variables have ${size} bytes; a packet holds at most ${MAX_PAYLOAD}`)
   }
   const bytes = Buffer.allocUnsafe(HEADER_BYTES + size)
   bytes[0] = modifier1
@@ -94,5 +91,8 @@ export function encodePong(): Buffer {
 }
 
 function overrun(at: number, end: number): RemoteProtocolError {
-  return peerError('UWSGI_PACKET', `a uwsgi packet of ${end} bytes has a variable at byte ${at} that runs past its end`)
+  return peerError(
+    'UWSGI_PACKET',
+    `invalid uwsgi packet of ${end} bytes: the variable at byte ${at} extends beyond its end`,
+  )
 }

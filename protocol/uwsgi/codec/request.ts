@@ -98,7 +98,7 @@ export class RequestReader {
       default:
         throw peerError(
           'UWSGI_MODIFIER',
-          `uwsgi modifier1 ${packet.modifier1} is not served here; 0, 30 (requests) and 100 (ping) are`,
+          `uwsgi modifier1 ${packet.modifier1} is not supported; expected 0 or 30 (request), or 100 (ping)`,
         )
     }
   }

@@ -49,7 +49,7 @@ export class ResponseReader {
       const end = headEnd(bytes)
       if (end === -1 || end > this.#maxHead) {
         if (bytes.length > this.#maxHead) {
-          throw peerError('RESPONSE_HEAD', `a response head of more than ${this.#maxHead} bytes`)
+          throw peerError('RESPONSE_HEAD', `the response head is longer than ${this.#maxHead} bytes`)
         }
         this.#partial = bytes
         return events
@@ -76,7 +76,7 @@ export class ResponseReader {
     const events: ResponseEvent[] = []
     if (this.#state === 'done') return events
     if (this.#state === 'head') {
-      throw peerError('RESPONSE_TRUNCATED', 'the connection ended before the response head did')
+      throw peerError('RESPONSE_TRUNCATED', 'the connection ended before the response head was complete')
     }
     if (this.#left > 0) {
       throw peerError(
@@ -126,18 +126,18 @@ function parseHead(text: string): { status: string; headers: Headers } {
   let status = line?.[1]
   for (const field of line ? lines.slice(1) : lines) {
     const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*?)[ \t]*$/.exec(field)
-    if (!match) throw peerError('RESPONSE_HEAD', `no header field: ${JSON.stringify(field)}`)
+    if (!match) throw peerError('RESPONSE_HEAD', `invalid header field in the response: ${JSON.stringify(field)}`)
     const [, name, value] = match as unknown as [string, string, string]
     if (!line && name.toLowerCase() === 'status') status = value
     else headers.push([name, value])
   }
   if (status === undefined) {
     // RFC 3875 §6.2.3 and §6.2.1, as in nginx: without a Status, a response with a Location is a 302, any other a 200.
-    if (headers.length === 0) throw peerError('RESPONSE_HEAD', 'a response without status and fields')
+    if (headers.length === 0) throw peerError('RESPONSE_HEAD', 'the response has neither a status nor header fields')
     status = headers.some(([name]) => name.toLowerCase() === 'location') ? '302 Found' : '200 OK'
   }
   if (!/^[1-5][0-9]{2}(?: [^\0-\x08\x0a-\x1f\x7f]*)?$/.test(status)) {
-    throw peerError('RESPONSE_HEAD', `no status: ${JSON.stringify(status)}`)
+    throw peerError('RESPONSE_HEAD', `invalid status of the response: ${JSON.stringify(status)}; expected 100 to 599`)
   }
   return { status: statusFromWire(status), headers }
 }
@@ -147,11 +147,17 @@ function bodyLength(headers: Headers): number {
   for (const [name, value] of headers) {
     switch (name.toLowerCase()) {
       case 'transfer-encoding':
-        throw peerError('RESPONSE_FRAMING', `a transfer coding (${JSON.stringify(value)}) on a wire that has none`)
+        throw peerError(
+          'RESPONSE_FRAMING',
+          `the response has the transfer coding ${JSON.stringify(value)}; uwsgi has none`,
+        )
       case 'content-length': {
         const given = /^[0-9]{1,16}$/.test(value) ? Number(value) : Number.NaN
         if (!Number.isSafeInteger(given) || (length !== -1 && length !== given)) {
-          throw peerError('RESPONSE_FRAMING', `no Content-Length: ${JSON.stringify(value)}`)
+          throw peerError(
+            'RESPONSE_FRAMING',
+            `the Content-Length of the response is not a number of bytes: ${JSON.stringify(value)}`,
+          )
         }
         length = given
       }

@@ -55,7 +55,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
     const value = variables[i + 1]!
     if (name.startsWith('HTTP_')) {
       if (!HEADER_VARIABLE.test(name)) continue
-      if (/[\0\r\n]/.test(value)) throw bad(name, value, 'a header holds no NUL, CR or LF')
+      if (/[\0\r\n]/.test(value)) throw bad(name, value, 'expected a header value without NUL, CR and LF')
     } else {
       switch (name) {
         case '':
@@ -65,24 +65,28 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
           method = value
           break
         case 'REQUEST_URI':
-          if (/[\0-\x20\x7f]/.test(value)) throw bad(name, value, 'a target holds no space or control character')
+          if (/[\0-\x20\x7f]/.test(value))
+            throw bad(name, value, 'expected a URL without spaces and control characters')
           break
         case 'QUERY_STRING': // may contain a space: an administrator may have written it (`set $args`)
-          if (/[\0-\x1f\x7f]/.test(value)) throw bad(name, value, 'a query holds no control character')
+          if (/[\0-\x1f\x7f]/.test(value)) throw bad(name, value, 'expected a query without control characters')
           break
         case 'PATH_INFO':
         case 'SCRIPT_NAME':
-          if (value.includes('\0')) throw bad(name, value, 'a path holds no NUL')
+          if (value.includes('\0')) throw bad(name, value, 'expected a path without NUL')
           break
         case 'CONTENT_TYPE':
           if (value === '') continue // nginx sends both empty with a GET; the client has sent neither
-          if (/[\0\r\n]/.test(value)) throw bad(name, value, 'a header holds no NUL, CR or LF')
+          if (/[\0\r\n]/.test(value)) throw bad(name, value, 'expected a header value without NUL, CR and LF')
           break
         case 'CONTENT_LENGTH': {
           if (value === '') continue
           const given = parseLength(value)
           if (length !== undefined && length !== given) {
-            throw peerError('UWSGI_CONTENT_LENGTH', `two lengths of one body: ${length} and ${given}`)
+            throw peerError(
+              'UWSGI_CONTENT_LENGTH',
+              `the uwsgi packet has two values of CONTENT_LENGTH: ${length} and ${given}`,
+            )
           }
           length = given
           break
@@ -97,7 +101,11 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
     }
     clean.push(name, value)
   }
-  if (method === '') throw peerError('UWSGI_VARIABLE', 'a uwsgi request came without REQUEST_METHOD')
+  if (method === '')
+    throw peerError(
+      'UWSGI_VARIABLE',
+      'the uwsgi packet has no REQUEST_METHOD; add uwsgi_param REQUEST_METHOD $request_method',
+    )
   // uWSGI's own variable for TLS that was terminated before the web server: it overrides the others, as in uWSGI.
   if (scheme === 'https' || scheme === 'http')
     clean.push('REQUEST_SCHEME', scheme, 'HTTPS', scheme === 'https' ? 'on' : '')
@@ -109,7 +117,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
 function parseLength(text: string): number {
   const length = Number(text)
   if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(length)) {
-    throw peerError('UWSGI_CONTENT_LENGTH', `CONTENT_LENGTH is no length: ${JSON.stringify(text)}`)
+    throw peerError('UWSGI_CONTENT_LENGTH', `CONTENT_LENGTH is not a number of bytes: ${JSON.stringify(text)}`)
   }
   return length
 }
@@ -132,5 +140,5 @@ function place(variables: readonly string[], name: string): number {
 }
 
 function bad(name: string, value: string, rule: string): RemoteProtocolError {
-  return peerError('UWSGI_VARIABLE', `${name} is ${JSON.stringify(value)}: ${rule}`)
+  return peerError('UWSGI_VARIABLE', `the uwsgi variable ${name} is ${JSON.stringify(value)}; ${rule}`)
 }

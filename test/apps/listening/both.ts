@@ -1,4 +1,4 @@
-/** Exports a listener, and another one listens. */
+/** Exports one listener, and listens with another one. */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 

@@ -1,4 +1,4 @@
-/** Closes at once at SIGTERM what its requests need, and from then on answers 500, as many applications do. */
+/** Closes what its requests need immediately at SIGTERM, and then responds with 500, as many applications do. */
 
 import { createServer } from 'node:http'
 

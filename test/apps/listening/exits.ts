@@ -1,4 +1,4 @@
-/** Exports its server, and ends at once when it is told to. */
+/** Exports its server, and exits immediately at SIGTERM. */
 
 import { createServer, type Server } from 'node:http'
 

@@ -1,7 +1,4 @@
-/**
- * As teams have it: an Express application that listens, with a WebSocket beside it and shutdown code. It exports
- * nothing.
- */
+/** A usual Express application: it listens, with a WebSocket beside it and shutdown code, and exports nothing. */
 
 import express from 'express'
 import { WebSocketServer } from 'ws'
@@ -26,7 +23,7 @@ sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(
 
 process.on('SIGTERM', () => {
   console.error('the application was told')
-  // What many have, in case that close() hangs.
+  // Many applications have this timer, in case close() hangs.
   setTimeout(() => process.exit(1), 50)
   server.close(() => {
     console.error('the application closed')

@@ -1,4 +1,4 @@
-/** Waits at its top until it listens, on two addresses: `localhost` is ::1 too. */
+/** Awaits listen() at the top level, on two addresses: `localhost` is ::1 too. */
 
 import fastify from 'fastify'
 

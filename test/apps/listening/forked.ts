@@ -22,7 +22,7 @@ server.listen(mode === 'elsewhere' ? 0 : Number(process.env['PORT'] ?? fallback)
 })
 
 process.on('disconnect', () => {
-  // A child whose parent is gone lives on, on plain Node.
+  // On plain Node a child outlives its parent.
 })
 if (mode === 'stubborn' || mode === 'leaves') process.on('SIGTERM', () => process.stderr.write('forked got SIGTERM\n'))
 process.on('SIGINT', () => {

@@ -1,4 +1,4 @@
-/** Two servers: the second has a port of its own. */
+/** Two servers on two ports. */
 
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'

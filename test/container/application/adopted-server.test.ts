@@ -1,4 +1,4 @@
-/** What an adopted server's own methods do: the container listens and drains in its place. */
+/** The methods of an adopted server: the container listens and drains in its place. */
 
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'

@@ -1,4 +1,7 @@
-/** Applications whose child process listens in their place: who is taken for one, and what the log says meanwhile. */
+/**
+ * Applications whose child process listens in their place: which processes count as such a child, and what is logged
+ * meanwhile.
+ */
 
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
@@ -58,7 +61,7 @@ describe('portOwner', () => {
   }
 })
 
-/** Follows `child` with a port that opens, and with a system that says what the test wants. */
+/** Watches `child` on a simulated system with a port that opens. */
 class World {
   readonly clock = new FakeClock()
   readonly log = new RecordingLog()
@@ -183,7 +186,7 @@ describe('an application that forks', () => {
       assert.deepEqual(world.log.messages('warn'), [
         'the application does not listen yet; it runs child processes, and port 3000 is in use by another process (port 3000 is expected): set PORT to a free port',
       ])
-      // It gives the port up, and the child takes it.
+      // The parent closes the port, and the child listens on it.
       world.isOpen = false
       await world.pass(2_000)
       world.isOpen = true
@@ -294,7 +297,7 @@ describe('listeningPorts', { skip: process.platform !== 'linux' && 'only Linux r
       assert.deepEqual([...seen.descendants], [theirs])
     } finally {
       const gone = once(launcher, 'exit')
-      // Its launcher ends with it.
+      // The launcher ends with the grandchild.
       process.kill(Number(/forked (\d+)/.exec(text)![1]), 'SIGKILL')
       await gone
       server.close()

@@ -1,4 +1,4 @@
-/** `--fetch-classes`: which classes a container's process has. */
+/** `--fetch-classes`: the `Request` and `Response` classes of a container's process. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

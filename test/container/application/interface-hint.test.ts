@@ -5,7 +5,7 @@ import type { Application } from '../../../protocol/contract/application.ts'
 import { call } from '../../../protocol/contract/call.ts'
 import { RecordingLog } from '../../support/log.ts'
 
-/** What the log says of the failure of one request. */
+/** The log line about one failed request. */
 async function failureOf(given: unknown): Promise<{ status: number; message: string }> {
   const log = new RecordingLog()
   const { status } = await call(withInterfaceHint(given as Application, 'app.js'), { log })

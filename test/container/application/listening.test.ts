@@ -24,7 +24,7 @@ async function get({ port }: { readonly port: number }, path = '/'): Promise<str
   return await response.text()
 }
 
-/** A request whose answer has begun, and goes on once the application gets SIGTERM. */
+/** A request whose response has begun, and continues when the application gets SIGTERM. */
 async function begin({ port }: Gantry, path: string): Promise<() => Promise<string>> {
   const response = await fetch(`http://127.0.0.1:${port}${path}`)
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
@@ -43,7 +43,7 @@ async function stop({ child }: Gantry): Promise<{ code: number | null }> {
   return await child.exited
 }
 
-/** The order in which these came on standard error. */
+/** The order of these texts on standard error. */
 function order(stderr: string): string[] {
   return stderr.split('\n').filter((line) => line.startsWith('the application'))
 }

@@ -1,4 +1,4 @@
-/** How long a container waits for its application once the drain is over. */
+/** How long a container waits for its application after the drain. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -11,7 +11,7 @@ import { afterTicks, iterationEnd } from '../../support/event-loop.ts'
 
 const keepAlive = { ref: () => {}, unref: () => {} }
 
-/** Of a process of its own whose event loop never empties. */
+/** The application of a process whose event loop never becomes empty. */
 function loaded(name: InterfaceName, clock: FakeClock): LoadedApplication {
   const application = () => []
   const lifetime = { stopping: true, stop: () => {}, keepAlive }

@@ -10,7 +10,7 @@ import { recognise, UnsupportedExport } from '../../../container/application/rec
 import { call } from '../../../protocol/contract/call.ts'
 import { nestApplication } from '../../apps/nest.ts'
 
-/** What each is, and how it is made: each answers `GET /hello` with `hello`. */
+/** The name of each export, and how it is created: each responds to `GET /hello` with `hello`. */
 const recognised: readonly [what: string, wanted: 'node' | 'fetch', make: () => unknown][] = [
   ['an Express application', 'node', () => express().get('/hello', (_req, res) => void res.send('hello'))],
   [

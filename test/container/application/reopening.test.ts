@@ -62,7 +62,7 @@ async function get(port: number, path: string): Promise<string | undefined> {
   }
 }
 
-/** What the application printed under plain Node after a request to `path`, when it answers again. */
+/** The output of the application on plain Node after a request to `path`, when it responds again. */
 async function onNode(path: string): Promise<string> {
   const port = await freePort()
   const child = new TestChild([join(directory, 'app.mjs')], { env: { PORT: String(port) } })
@@ -101,7 +101,7 @@ describe('an application that closes its server and listens again', () => {
       try {
         await child.until(() => child.stderr.includes('listening'))
         assert.equal(await printed(child, port, path), expected)
-        // More than once.
+        // The application reopens more than once.
         await printed(child, port, path)
         child.process.kill('SIGTERM')
         assert.deepEqual(await child.exited, { code: 0, signal: null })

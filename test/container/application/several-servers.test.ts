@@ -134,7 +134,7 @@ describe('a server that listens elsewhere than on PORT', () => {
 const tls = (): string => JSON.stringify(certificate())
 
 const files: Record<string, () => string> = {
-  // Waits for its metrics server before it continues, as for a database.
+  // The application awaits its metrics server before it continues, as it would await a database.
   'metrics-first.mjs': () => `
     import { createServer } from 'node:http'
     import { once } from 'node:events'
@@ -222,7 +222,7 @@ describe('an application with several servers', () => {
   ] as const) {
     it(`serves ${title}; the other one listens on its port, and a warning names both and the option`, async () => {
       const ports = { metrics: await freePort(), main: 3000 }
-      // The served server binds no port; the other does.
+      // Only the server that is not served binds a port.
       if (served === 'metrics') Object.assign(ports, { metrics: 3000, main: await freePort() })
       const { child, port } = await startGantry(['container', join(directory, 'metrics-first.mjs'), ...ARGV, ...argv], {
         env: { ...env, METRICS: String(ports.metrics), MAIN: String(ports.main) },

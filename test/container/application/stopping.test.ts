@@ -21,7 +21,7 @@ const files: Record<string, string> = {
     })`,
   // And a timer that would keep the event loop alive.
   'other-signal.mjs': `process.on('SIGINT', () => {}); process.on('SIGUSR2', () => {}); setInterval(() => {}, 1000)`,
-  // As signal-exit, which many packages contain: if no other handler exists, it cleans up and sends the signal again.
+  // As signal-exit, which many packages contain: if there is no other handler, it cleans up and sends the signal again.
   'signal-exit.mjs': `
     const end = () => {
       if (process.listeners('SIGTERM').length > 1) return

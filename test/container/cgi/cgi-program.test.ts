@@ -20,7 +20,7 @@ let directory = ''
 
 before(async () => {
   directory = await temporary()
-  // Web servers run programs as somebody else.
+  // Web servers run programs as another user.
   await chmod(directory, 0o777)
 })
 after(() => rm(directory, { recursive: true, force: true }))
@@ -49,7 +49,7 @@ async function ended(child: ChildProcessWithoutNullStreams): Promise<Ran> {
   return { code, head: text.slice(0, end + 2), body: end === -1 ? '' : text.slice(end + 4), stderr }
 }
 
-/** One run with all of its input. */
+/** Runs the program once with the whole input. */
 async function ran(variables: Record<string, string>, input: string = '', module?: string): Promise<Ran> {
   const child = start(variables, module)
   const result = ended(child)
@@ -144,7 +144,7 @@ describe('gantry cgi', () => {
       'half',
     )
     assert.deepEqual([code, body], [1, ''])
-    // One line, for the operator: neither server nor application says a word of it.
+    // One line for the operator: neither the server nor the application logs anything about it.
     assert.match(
       stderr,
       /^gantry: the request's body ended 6 bytes before its CONTENT_LENGTH \(10\): .*CGI_BODY_SHORT.*\n$/,
@@ -226,7 +226,7 @@ async function nginxWithFcgiwrap(): Promise<Server> {
   const parameters = [
     ['SCRIPT_FILENAME', program],
     ['SCRIPT_NAME', '/app'],
-    // fcgiwrap's own: it gathers what the program writes, otherwise.
+    // This parameter of fcgiwrap switches off its buffering of the program's output.
     ['NO_BUFFERING', '1'],
     ['PATH_INFO', '$fastcgi_path_info'],
     ...['QUERY_STRING', 'REQUEST_METHOD', 'CONTENT_TYPE', 'CONTENT_LENGTH', 'REQUEST_URI', 'SERVER_PROTOCOL'].map(

@@ -54,7 +54,7 @@ describe('CgiQueue', () => {
     await assert.rejects(late, { status: 503 })
     await assert.rejects(left)
     assert.equal(clock.pending, 0)
-    // Free: taken at once.
+    // A free place is taken immediately.
     await turns.acquire('a', patient)
   })
 })

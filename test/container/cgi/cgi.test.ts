@@ -23,7 +23,7 @@ before(async () => {
 })
 after(() => rm(directory, { recursive: true, force: true }))
 
-/** A program of a test's own. */
+/** A program that a test writes. */
 async function script(text: string): Promise<string> {
   const path = join(directory, `${++programs}.cgi`)
   await writeFile(path, `#!/bin/sh\n${text}`)
@@ -34,13 +34,13 @@ async function script(text: string): Promise<string> {
 interface Running {
   readonly application: Application
   ask(request?: CallRequest): Promise<CallResult>
-  /** What it wrote to its standard error. */
+  /** The program's standard error. */
   readonly stderr: RecordingLog
-  /** What the gateway logged. */
+  /** The log of the gateway. */
   readonly log: RecordingLog
 }
 
-/** A program under lint. */
+/** Runs a program under lint. */
 async function running(text: string, options: CgiOptions = {}): Promise<Running> {
   const [log, stderr] = [new RecordingLog(), new RecordingLog()]
   const application = lint(cgi(await script(text), { log: stderr, killGrace: 300, ...options }))
@@ -50,15 +50,15 @@ async function running(text: string, options: CgiOptions = {}): Promise<Running>
 const codes = ({ log }: Running): unknown[] => log.lines.map(({ fields }) => fields['code'])
 const TEXT = 'printf "Content-Type: text/plain\\n\\n"\n'
 
-/** What a program wrote into a file of its directory, once it has. */
+/** The content of a file that a program writes to its directory; waits for the file. */
 async function written(name: string): Promise<string> {
   const path = join(directory, name)
-  // A shell opens the file before it writes.
+  // A shell creates the file before it writes to the file.
   await until(() => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0)
   return await readFile(path, 'utf8')
 }
 
-/** Whether a process runs. (One that has ended and that nobody has waited for does not.) */
+/** Whether a process runs. (A process that has exited and was not reaped does not.) */
 function runs(pid: number): boolean {
   try {
     return !/^\d+ \(.*\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
@@ -340,7 +340,7 @@ describe('the timeouts of a CGI program', () => {
     const slow = async function* (): AsyncGenerator<Uint8Array> {
       yield Buffer.from('four')
       await written(`${programs}.cgi.four`)
-      // Long after the head was due, had nothing happened.
+      // Long after the head's timeout, if the program had sent nothing.
       clock.advance(50_000)
       yield Buffer.from('more')
     }
@@ -390,7 +390,7 @@ describe('many CGI programs', () => {
     const gone = run.ask({ signal: leave.signal })
     const refused = await run.ask()
     assert.deepEqual([refused.status, refused.header('retry-after')], [503, '1'])
-    // Who leaves the queue makes room in it, and takes no turn.
+    // A request that leaves the queue frees its place, and is not run.
     leave.abort()
     assert.equal((await gone).aborted?.code, 'CLIENT_GONE')
     const second = run.ask()

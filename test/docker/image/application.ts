@@ -1,11 +1,14 @@
-/** What runs in the containers of these tests: it says who it is, counts its runs in a file, and can take its time. */
+/**
+ * The application in the containers of these tests: it responds with its container's name, records its runs in a file,
+ * and can take a given time.
+ */
 
 import { appendFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Application } from '../../../protocol/contract/application.ts'
 
-// An image that does not start, for those who are to notice it.
+// An image that does not start, for tests that must detect it.
 if (process.env['VERSION'] === 'bad') throw new Error('this image is meant to fail')
 
 export const application: Application = async (environ, startResponse) => {

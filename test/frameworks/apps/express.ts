@@ -1,4 +1,4 @@
-/** An Express application with the plugins that most have. */
+/** An Express application with the most common plugins. */
 
 import { createServer, type Server } from 'node:http'
 import { join } from 'node:path'
@@ -207,7 +207,7 @@ trusting.set('trust proxy', 'loopback')
 trusting.get('/facts', (req, res) => void res.json({ ip: req.ip, protocol: req.protocol, host: req.hostname }))
 app.use('/trusting', trusting)
 
-/** With WebSockets: what node:http serves, and, not listening, a container. */
+/** With WebSockets: a server for node:http, which a container serves without its listen(). */
 export const server: Server = createServer(app)
 attachWebSockets(server)
 

@@ -1,4 +1,4 @@
-/** A Fastify application with the plugins that most have. */
+/** A Fastify application with the most common plugins. */
 
 import type { Server } from 'node:http'
 import compress from '@fastify/compress'
@@ -284,7 +284,7 @@ app.get(
 )
 
 export const server: Server = app.server
-/** For who listens to the server instead of calling `listen`. */
+/** For callers that call `listen()` of the server instead of Fastify's. */
 await app.ready()
 
 export default app

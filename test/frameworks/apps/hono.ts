@@ -1,4 +1,4 @@
-/** A Hono application with the middleware that it brings. */
+/** A Hono application with Hono's own middleware. */
 
 import { createReadStream } from 'node:fs'
 import type { Server } from 'node:http'
@@ -239,7 +239,7 @@ app.onError((error, c) => {
   return c.text('Internal Server Error', 500)
 })
 
-/** What @hono/node-server makes of it. */
+/** The server that @hono/node-server creates. */
 export const server: Server = createAdaptorServer({ fetch: app.fetch }) as Server
 attachWebSockets(server)
 

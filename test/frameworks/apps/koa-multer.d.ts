@@ -1,4 +1,4 @@
-/** What @koa/multer, which brings no types, is used for. */
+/** The used part of @koa/multer, which has no types. */
 
 declare module '@koa/multer' {
   import type { Middleware } from '@koa/router'

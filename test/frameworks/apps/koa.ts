@@ -1,4 +1,4 @@
-/** A Koa application with the plugins that most have. */
+/** A Koa application with the most common plugins. */
 
 import { createServer, type Server } from 'node:http'
 import { createGzip } from 'node:zlib'
@@ -147,7 +147,7 @@ router.post('/session/end', sessions, (ctx) => {
   ctx.body = 'ended'
 })
 
-// Koa has no compression of its own: what many write is this.
+// Koa has no compression of its own: this is what many applications write.
 router.use('/compressed', async (ctx, next) => {
   await next()
   ctx.vary('Accept-Encoding')
@@ -311,7 +311,7 @@ router.get('/hang', async (ctx) => {
 app.on('error', () => {})
 app.use(router.routes()).use(router.allowedMethods())
 
-/** With WebSockets: what node:http serves, and, not listening, a container. */
+/** With WebSockets: a server for node:http, which a container serves without its listen(). */
 export const server: Server = createServer(app.callback())
 attachWebSockets(server)
 

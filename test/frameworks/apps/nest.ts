@@ -1,6 +1,6 @@
 /**
- * A NestJS application. Its decorators are applied as the functions that they are, for Node runs no TypeScript that
- * needs compiling: what they leave on the classes is what a compiler's output leaves.
+ * A NestJS application. Its decorators are called as functions, because Node does not run TypeScript that needs
+ * compiling. The result on the classes is that of a compiler's output.
  */
 
 import 'reflect-metadata'
@@ -52,7 +52,7 @@ interface Response extends ServerResponse {
   json(value: unknown): void
 }
 
-/** Decorates a method: its parameters, then itself. */
+/** Decorates a method: first its parameters, then the method. */
 function route(
   of: { prototype: object },
   name: string,

@@ -1,6 +1,6 @@
 /**
- * Listeners that use node's request and response without a framework's help, as plugins do: every framework on
- * node:http routes to them under /raw/.
+ * Listeners that use node's request and response without a framework, as plugins do: every framework on node:http
+ * routes /raw/ to them.
  */
 
 import { createHash } from 'node:crypto'
@@ -311,7 +311,7 @@ const listeners: Record<string, Listener> = {
   },
 }
 
-/** Answers a request below /raw/. */
+/** Responds to a request below /raw/. */
 export function raw(req: IncomingMessage, res: ServerResponse): void {
   const { pathname, searchParams } = new URL(req.url ?? '/', 'http://x')
   const listener = listeners[pathname.slice('/raw/'.length)]

@@ -1,10 +1,10 @@
-/** What every framework's application answers with: data, notes that tests read, and streams. It knows no framework. */
+/** The shared parts of the frameworks' applications: data, notes that tests read, and streams. Knows no framework. */
 
 import { Readable } from 'node:stream'
 
 export const files: string = process.env['FILES'] ?? '.'
 
-/** What the proxy adds to requests: left out where fields are told, and told by a route of its own. */
+/** Fields that the proxy adds to requests: omitted where fields are listed; another route lists them. */
 const added = new Set([
   'forwarded',
   'x-forwarded-proto',
@@ -18,10 +18,10 @@ export function withoutAdded<T>(headers: Record<string, T>): Record<string, T> {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !added.has(name.toLowerCase())))
 }
 
-/** A text that compresses. */
+/** A compressible text. */
 export const text: string = Array.from({ length: 400 }, (_, at) => `line ${at}: the quick brown fox\n`).join('')
 
-/** Notes by key, and who waits for them. */
+/** Notes by key, and the waits for them. */
 const notes: Map<string, string[]> = new Map()
 const waiting: Set<() => void> = new Set()
 
@@ -32,7 +32,7 @@ export function note(key: string, event: string): void {
   for (const wake of waiting) wake()
 }
 
-/** Resolves as soon as there are `count` notes. */
+/** Resolves when there are `count` notes. */
 export async function noted(key: string, count: number): Promise<string[]> {
   for (;;) {
     const list = notes.get(key) ?? []
@@ -58,7 +58,7 @@ export async function* chunks(): AsyncGenerator<Buffer> {
   }
 }
 
-/** A chunk, and the next only when `/release` was asked for: who buffers never gives the first. */
+/** One chunk, and the next one only after a request to `/release`: a server that buffers never sends the first. */
 export async function* held(key: string): AsyncGenerator<Buffer> {
   yield Buffer.from('first\n')
   await noted(`${key}-release`, 1)
@@ -72,7 +72,7 @@ export async function* events(): AsyncGenerator<Buffer> {
   }
 }
 
-/** Until its reader goes, which is noted. */
+/** Sends until its reader disconnects, and records that. */
 export async function* endless(key: string): AsyncGenerator<Buffer> {
   try {
     for (let at = 0; ; at++) {
@@ -84,7 +84,7 @@ export async function* endless(key: string): AsyncGenerator<Buffer> {
   }
 }
 
-/** A chunk and then an error, when the chunk has had time to leave. */
+/** One chunk, and then an error after the chunk was sent. */
 export async function* failing(): AsyncGenerator<Buffer> {
   yield Buffer.from('begun')
   await pause(30)
@@ -101,14 +101,14 @@ export function stream(source: AsyncGenerator<Buffer>): Readable {
   return Readable.from(source, { objectMode: false })
 }
 
-/** Fields that repeat, and one hundred others. */
+/** Repeated fields, and one hundred others. */
 export function manyFields(): [string, string][] {
   return Array.from({ length: 100 }, (_, at) => [`X-Field-${at}`, `value ${at}`])
 }
 
 let sessions = 0
 
-/** Each process makes the same ones. */
+/** The same in each process. */
 export function sessionId(): string {
   return `session-${'0'.repeat(32)}-${++sessions}`
 }

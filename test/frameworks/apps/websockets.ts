@@ -1,4 +1,4 @@
-/** WebSocket servers that attach themselves to a node server, as `ws` and socket.io do. */
+/** WebSocket servers that attach to a node server, as `ws` and socket.io do. */
 
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'

@@ -1,4 +1,4 @@
-/** Bodies of requests: JSON, forms, text and bytes, good and bad. */
+/** Request bodies: JSON, forms, text and bytes, valid and invalid. */
 
 import { gzipSync } from 'node:zlib'
 import type { Fields, RequestOptions } from '../../support/client.ts'
@@ -132,7 +132,7 @@ export const uploadCases: readonly Case[] = [
   one('An upload under a name that is not expected', multipart('/upload', [part('odd', 'x', 'a.txt')]), {}),
 ]
 
-/** For who routes to node's own request and response. */
+/** For frameworks that route to node's own request and response. */
 export const busboyCases: readonly Case[] = [
   ...uploads('/raw/busboy').map(([title, request]) => one(`busboy gets ${title}`, request, 200)),
   one(

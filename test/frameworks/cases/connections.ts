@@ -1,4 +1,4 @@
-/** Connections: kept alive, pipelined, closed; Expect; HTTP/1.0; heads at their limits. */
+/** Connections: kept alive, pipelined, closed; Expect; HTTP/1.0; heads near their limits. */
 
 import type { Answer, RequestOptions } from '../../support/client.ts'
 import { type Case, one, type Peer } from '../shape.ts'

@@ -1,4 +1,4 @@
-/** The cases that every framework's application answers, and those of all that have node's own request and response. */
+/** The cases of every framework, and those of all frameworks that have node's own request and response. */
 
 import type { Case } from '../shape.ts'
 import { bodyCases, busboyCases, uploadCases } from './bodies.ts'

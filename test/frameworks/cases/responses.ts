@@ -10,7 +10,7 @@ async function session(peer: Peer, cookie: string | undefined, target = '/sessio
   return await peer.fetch({ target, method, headers })
 }
 
-/** What a browser sends back. */
+/** The cookies that a browser sends back. */
 function cookieOf(answer: Answer): string | undefined {
   const set = fields(answer, 'set-cookie').map((value) => value.split(';')[0])
   return set.length === 0 ? undefined : set.join('; ')

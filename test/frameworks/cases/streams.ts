@@ -5,7 +5,7 @@ import { bytes, type Case, one } from '../shape.ts'
 
 let keys = 0
 
-/** A key for notes that no other case has. */
+/** A key for notes that no other case uses. */
 function fresh(): string {
   return `key-${++keys}`
 }
@@ -15,7 +15,7 @@ async function first(peer: Peer, target: string, length: number): Promise<string
   return (await client.request({ target }).has(length)).toString()
 }
 
-/** A case in which the application notes things: the same key at both servers. */
+/** A case in which the application records notes, under the same key at both servers. */
 function noting(title: string, run: (peer: Peer, key: string) => Promise<unknown>, sees?: unknown): Case {
   const key = fresh()
   return { title, run: (peer) => run(peer, key), ...(sees === undefined ? {} : { sees }) }
@@ -113,7 +113,7 @@ export const streamCases: readonly Case[] = [
   }),
 ]
 
-/** For who routes to node's own request and response. */
+/** For frameworks that route to node's own request and response. */
 export const rawCases: readonly Case[] = [
   one('Early hints', { target: '/raw/early-hints' }, 200),
   one('Early hints, twice', { target: '/raw/two-hints' }, 200),
@@ -237,7 +237,7 @@ export const rawCases: readonly Case[] = [
   noting('The events of a request and its response', async (peer, key) => {
     await peer.fetch({ method: 'POST', target: `/raw/lifecycle?key=${key}`, body: 'x' })
     const events = await peer.noted(key, 6)
-    // The two streams end by themselves: their order in which the request's is told closed is none.
+    // The two streams end independently, so the order of their events is not defined.
     return { events: events.filter((event) => event !== 'req close'), closed: events.includes('req close') }
   }),
   noting('The events when a client goes before the answer', async (peer, key) => {

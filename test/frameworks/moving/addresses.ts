@@ -1,6 +1,6 @@
 /**
- * Who the client is, as each framework says it: `/express/ip` and, told to trust, `/express/trusted`; and so on. On
- * PORT.
+ * The client's address as each framework reports it: `/express/ip`, with trust in proxies `/express/trusted`, and so
+ * on. Listens on PORT.
  */
 
 import { createServer } from 'node:http'

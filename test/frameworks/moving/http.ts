@@ -1,4 +1,4 @@
-/** What a listener of node:http sees and does, for the rows of "What differs". Calls `listen()` itself, on PORT. */
+/** A listener of node:http for the rows of "What differs": reports what it sees. Calls `listen()` itself, on PORT. */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Socket } from 'node:net'

@@ -18,7 +18,7 @@ const PATIENCE = 400_000
 
 type Run = (folder: string, throughPair: boolean) => Promise<Omit<Outcome, 'file'>[]>
 
-/** Runs a command that writes its results, as JSON, to the file passed to `argv`. */
+/** Runs a command that writes its results as JSON to the file that `argv` gets. */
 async function results(folder: string, throughPair: boolean, argv: (file: string) => string[]): Promise<unknown> {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const file = join(directory, 'results.json')

@@ -13,7 +13,7 @@ interface Reason {
 export interface PublishedDifference extends Reason {
   /** The end of the file's path. */
   readonly file: string
-  /** What its name contains; every test of the file, unless told. */
+  /** A part of the test's name. Default: every test of the file. */
   readonly test?: string
 }
 
@@ -141,8 +141,8 @@ export function publishedDifference(file: string, test: string): PublishedDiffer
 }
 
 /**
- * Entries of `files` that no test needed: what they list is as on node:http now. Those without a row depend on the
- * machine's pace.
+ * Entries of `files` that no test needed: these tests have node:http's results now. Those without a row depend on the
+ * speed of the machine.
  */
 export function unneeded(files: (file: string) => boolean, needed: ReadonlySet<PublishedDifference>): string[] {
   const stale = publishedDifferences.filter((one) => one.row !== undefined && files(one.file) && !needed.has(one))

@@ -20,12 +20,12 @@ import { serveProxy } from '../../../proxy/serve.ts'
 export interface Hop {
   /** Serves a client. */
   accept(socket: Socket): void
-  /** Ends what runs. */
+  /** Ends the running requests. */
   cut(): void
   stop(): Promise<void>
 }
 
-/** How long a stop waits for what runs: suites close servers with requests that never end. */
+/** How long a stop waits for running requests: suites close servers with requests that never end. */
 const DRAIN = '1s'
 
 /** Servers that have begun to listen: a proxy does not expose its own. */

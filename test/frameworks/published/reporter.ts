@@ -1,10 +1,10 @@
-/** A reporter of node:test: a line of JSON for each test that ended, with the names of those around it. */
+/** A reporter of node:test: one line of JSON for each completed test, with the names of the surrounding suites. */
 
 import type { TestEvent } from 'node:test/reporters'
 
 export interface Outcome {
   readonly file: string
-  /** Names from the outermost in. */
+  /** Names, the outermost first. */
   readonly name: string
   readonly passed: boolean
   readonly skipped: boolean

@@ -1,6 +1,6 @@
 /**
- * The tests that packages bring with them, as far as they listen: run as they are, once on node:http and once with
- * every `listen()` served through the pair. Nothing of theirs is copied; each file is a process.
+ * The tests in published packages that call listen(), unchanged: once on node:http, and once with every `listen()`
+ * served through the pair. Nothing of them is copied; each file runs in a process of its own.
  */
 
 import { existsSync, globSync, readFileSync } from 'node:fs'
@@ -23,10 +23,10 @@ export const packages: readonly string[] = [
 const reporter = repositoryFile('test/frameworks/published/reporter.ts')
 const preload = repositoryFile('test/frameworks/published/through-the-pair.ts')
 
-/** A file that takes longer hangs, milliseconds. */
+/** Timeout of a file, ms: a longer run hangs. */
 const PATIENCE = 90_000
 
-/** Files that listen to plain HTTP. */
+/** Files that listen for plain HTTP. */
 export function filesOf(name: string): string[] {
   const folder = repositoryFile(join('node_modules', name, 'test'))
   if (!existsSync(folder)) return []

@@ -1,7 +1,6 @@
 /**
- * Preloaded into a process that runs somebody else's tests: what calls `listen()` on an `http.Server` there is served
- * by a container's code over frames, and at the address that it asked for listens a proxy's. Both live in the process
- * of the test, whose application they need; between them is a Unix socket.
+ * Preloaded into a process that runs a package's tests. A container serves each `http.Server` that calls `listen()`
+ * over frames, and a proxy listens at its address. Both run in the test's process, because they need its application.
  */
 
 import { once } from 'node:events'
@@ -33,15 +32,15 @@ function askedOf(given: unknown[]): Asked {
   return { port: Number(one ?? 0), host: typeof two === 'string' ? two : undefined }
 }
 
-/** The address for `net.Server.listen`, which is not replaced. */
+/** The address for the original `net.Server.listen`, which is not replaced. */
 function boundTo({ port, host, path }: Asked): ListenOptions {
   return path === undefined ? { port: Number(port ?? 0), ...(host === undefined ? {} : { host }) } : { path }
 }
 
-/** An `http.Server` in whose place a hop listens. */
+/** An `http.Server`, and the hop that listens in its place. */
 class Replaced {
   readonly #server: Server
-  /** Bound at once: some callers ask for the address first. Its clients wait for the hop. */
+  /** Bound immediately: some callers read the address first. Clients wait until the hop is ready. */
   readonly #door: NetServer = createNetServer({ allowHalfOpen: true, noDelay: true })
   readonly #starting: Promise<Hop | undefined>
   #hop: Hop | undefined
@@ -50,7 +49,7 @@ class Replaced {
   constructor(server: Server, asked: Asked) {
     this.#server = server
     this.#door.on('connection', (socket: Socket) => void this.#accept(socket))
-    // A server that is closed at once never emits 'listening'.
+    // A server that is closed immediately never emits 'listening'.
     const bound = Promise.race([once(this.#door, 'listening'), once(this.#door, 'close')])
     this.#door.listen(boundTo(asked))
     this.#starting = this.#start(bound)
@@ -75,7 +74,7 @@ class Replaced {
   async #start(bound: Promise<unknown>): Promise<Hop | undefined> {
     try {
       await bound
-      // Late: most of the files that are run never listen.
+      // Imported late: most test files never listen.
       const { startHop } = await import('./hop.ts')
       this.#hop = await startHop(this.#server)
       if (!this.#closing) this.#server.emit('listening')
@@ -107,12 +106,12 @@ class Replaced {
   }
 }
 
-/** Those whose `listen()` was called. */
+/** The servers whose `listen()` was called. */
 const replaced: WeakMap<Server, Replaced> = new WeakMap()
 
 type Method = (this: Server, ...given: unknown[]) => unknown
 
-/** Of the prototype, for there are tests that replace a server's own. */
+/** Replaced on the prototype, because some tests replace the method of a server. */
 const prototype = Server.prototype as unknown as Record<string, Method>
 
 function replace(name: string, method: (server: Replaced, ...given: unknown[]) => unknown): void {

@@ -1,5 +1,5 @@
 /**
- * Fetch handlers as applications under lint, and clients of them: in this process, over frames, and in a container over
+ * Fetch handlers as applications under lint, and their clients: in this process, over frames, and in a container over
  * HTTP.
  */
 
@@ -23,13 +23,13 @@ export type Handler = Parameters<typeof fromFetch>[0]
 export interface Served extends AsyncDisposable {
   readonly log: RecordingLog
   request(options: RequestOptions): Sent
-  /** Waits for what runs, and takes nothing new. */
+  /** Waits for running requests, and accepts no new ones. */
   drain(): Promise<void>
 }
 
 export interface ServeOptions {
   readonly around?: (application: Application) => Application
-  /** The handler breaks the contract, and that is what the test is about: lint watches the server alone. */
+  /** The test is about a handler that breaks the contract: lint checks only the server. */
   readonly faulty?: boolean
 }
 
@@ -40,7 +40,7 @@ export interface Arrangement {
 
 interface Linting {
   readonly application: Application
-  /** Throws what lint found. */
+  /** @throws if lint has found a broken rule */
   check(): void
 }
 
@@ -135,7 +135,7 @@ export const arrangements: readonly Arrangement[] = [
   },
 ]
 
-/** Each with the platform's classes, and with light ones. */
+/** Runs each test with the platform's classes, and with light ones. */
 export function describeAll(title: string, define: (arrangement: Arrangement, light: boolean) => void): void {
   for (const light of [false, true]) {
     for (const arrangement of arrangements) {
@@ -147,7 +147,7 @@ export function describeAll(title: string, define: (arrangement: Arrangement, li
   }
 }
 
-/** Installs light classes around the tests of this suite, if that is asked for. */
+/** Installs light classes around the tests of this suite if `light` is set. */
 export function withLight(light: boolean): void {
   let undo = (): void => {}
   before(() => {
@@ -156,7 +156,7 @@ export function withLight(light: boolean): void {
   after(() => undo())
 }
 
-/** `value()` once it has stayed the same for a while of turns of the loop. */
+/** Resolves with `value()` when it has not changed for several event-loop iterations. */
 export async function stable(value: () => number): Promise<number> {
   let last = value()
   for (let turns = 0; turns < 500; turns++) {

@@ -59,7 +59,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     test(`the target ${target} is ${url}`, async () => {
       await using app = await serve((request) => new Response(request.url))
       const answer = await app.request({ target }).whole()
-      // What a URL parser makes of it is the measure; it and we agree on what is expected here.
+      // A URL parser is the reference; it must agree with the expected URL too.
       assert.equal(String(answer.body), new URL(url).href)
     })
   }
@@ -95,7 +95,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
       return new Response('x')
     })
     const answer = await app.request({ target: '/x', headers: [['Host', '']] }).whole()
-    // The gateway refuses an empty one (RFC 9112 §3.2); other peers may give none.
+    // The gateway refuses an empty Host (RFC 9112 §3.2); other peers may send one.
     assert.ok(answer.status === 400 || /^http:\/\/gantry\.test\/x$/.test(url))
   })
 
@@ -446,7 +446,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     const sent = app.request({ target: '/' })
     await sent.head()
     sent.pause()
-    // What the kernel's buffers, a window and we hold, and not what there is of it.
+    // Limited by the kernel's buffers, a window and our own buffers, not by the length of the stream.
     assert.ok((await stable(() => pulls)) < 400)
     sent.abort()
   })
@@ -493,7 +493,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     assert.deepEqual([long.complete, String(long.body)], [true, 'hel'])
     const short = await app.request({ target: '/short' }).whole()
     assert.equal(short.complete && short.status === 200, false)
-    // A hop before it may say so too.
+    // An earlier hop may have added this field too.
     assert.ok(app.log.messages('error').length >= 2)
   })
 
@@ -698,7 +698,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     })
     const sent = app.request({ target: '/' })
     const answer = await sent.whole()
-    // It has its answer, and goes: that is nothing to what is waited for.
+    // The client has its response and disconnects, which does not end the `waitUntil` work.
     sent.abort()
     assert.equal(String(answer.body), 'hello')
     const drained = app.drain().then(() => done.push('drained'))
@@ -726,7 +726,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     )
     const sent = app.request({ target: '/' })
     const answer = await sent.whole()
-    // It has its answer, and goes: that is nothing to what is waited for.
+    // The client has its response and disconnects, which does not end the `waitUntil` work.
     sent.abort()
     assert.equal(String(answer.body), 'one')
     await app.drain()
@@ -745,7 +745,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     })
     const sent = app.request({ target: '/' })
     const answer = await sent.whole()
-    // It has its answer, and goes: that is nothing to what is waited for.
+    // The client has its response and disconnects, which does not end the `waitUntil` work.
     sent.abort()
     assert.equal(answer.status, 500)
     let drained = false

@@ -1,6 +1,6 @@
 /**
- * What can be observed of light requests and responses, and of the classes while they are installed, is what is
- * observed of the platform's: each question is asked twice, and the answers compared.
+ * Light requests and responses, and the classes while they are installed, behave as the platform's: each observation is
+ * made on both, and the results are compared.
  */
 
 import assert from 'node:assert/strict'
@@ -16,7 +16,7 @@ import { listening } from '../../support/sockets.ts'
 
 type Question = (...args: never[]) => unknown
 
-/** What came of it, errors too. */
+/** The result of `act`, or its error. */
 async function outcome(question: () => unknown): Promise<unknown> {
   try {
     return { value: await question() }
@@ -38,7 +38,7 @@ async function compare(question: () => unknown): Promise<void> {
 
 const HEADERS = ['Host', 'a.example', 'X-A', '1', 'x-a', '2', 'Content-Type', 'application/json', 'Cookie', 'a=b']
 
-/** A request as a gateway gives it: light while that is installed. */
+/** A request as the server creates it: light while the light classes are installed. */
 function get(): Request {
   return requestFrom(makeEnviron({ target: '/x?y', headers: HEADERS }))
 }
@@ -58,7 +58,7 @@ const all = async (promises: Promise<unknown>[]): Promise<unknown> =>
   (await Promise.allSettled(promises)).map((one) =>
     one.status === 'fulfilled' ? one.value : [one.reason.name, one.reason.message],
   )
-/** All that can be read of one without touching its body. */
+/** All properties of a request or response except its body. */
 function shown(of: Request | Response): unknown {
   const values: [string, unknown][] = []
   for (const key in of) {
@@ -68,7 +68,7 @@ function shown(of: Request | Response): unknown {
   return [values.sort(), [...of.headers]]
 }
 
-/** The flags of each property, and of the functions in it. */
+/** The descriptor flags of each property and of its functions. */
 function shape(object: object): unknown {
   return Object.entries(Object.getOwnPropertyDescriptors(object))
     .map(([key, { get: getter, set, value, ...flags }]) => {
@@ -85,7 +85,7 @@ function shape(object: object): unknown {
     .sort()
 }
 
-/** Whether a property is the same object each time. */
+/** Whether each read of a property returns the same object. */
 function same<T>(of: T, key: keyof T): boolean {
   const first = of[key]
   return first === of[key]
@@ -540,7 +540,7 @@ describe('the classes', () => {
   })
 
   test('undoing restores everything; a second installation does nothing', () => {
-    // Each by itself: functions are to be the very same.
+    // Compared one by one: the functions must be identical.
     const state = (): unknown[] =>
       [globalThis, Request.prototype, Response.prototype].flatMap((object) =>
         Object.values(Object.getOwnPropertyDescriptors(object)).flatMap((descriptor) => Object.values(descriptor)),

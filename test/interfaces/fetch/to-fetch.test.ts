@@ -18,7 +18,7 @@ const hello: Application = (_environ, startResponse) => {
   return [Buffer.from('hello')]
 }
 
-/** What an application is given. */
+/** The environ that an application gets. */
 async function environOf(request: Request, environment?: unknown): Promise<Environ> {
   let given: Environ | undefined
   const application: Application = (environ, startResponse) => {
@@ -42,7 +42,7 @@ describe('toFetch: requests', () => {
       [environ['HTTP_X_A'], environ['HTTP_COOKIE'], environ['HTTP_HOST'], environ.CONTENT_TYPE, environ.SCRIPT_NAME],
       ['1', 'a=b', 'a.example:8080', 'text/x', ''],
     )
-    // Nobody said where it is from, and whoever trusts an address must not find one made up.
+    // The client's address is unknown, and an application that trusts an address must not see an invented one.
     assert.deepEqual([environ.REMOTE_ADDR, environ['wsgi.url_scheme'], environ.HTTPS], ['', 'http', undefined])
   })
 
@@ -107,7 +107,7 @@ describe('toFetch: requests', () => {
       return hello(environ, startResponse)
     }
     await toFetch(lint(application))(new Request(URL_, { method: 'POST', body, duplex: 'half' }))
-    // One is there before it is read.
+    // One chunk is ready before it is read.
     assert.deepEqual(seen, [2, 3, 4])
   })
 
@@ -387,7 +387,7 @@ async function* chunksOf(...parts: string[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) yield Buffer.from(part)
 }
 
-/** A bit of everything. */
+/** An application with every feature. */
 const application: Application = async (environ, startResponse) => {
   switch (environ.PATH_INFO) {
     case '/204':
@@ -473,16 +473,16 @@ for (const light of [false, true]) {
 }
 
 function comparable({ status, reason, headers, body, aborted }: Awaited<ReturnType<typeof call>>): unknown {
-  // Each request has an id of its own, in a failure's page too.
+  // Each request has its own id, also on an error page.
   const shownValue = (name: string, value: string): string => (name === 'x-request-id' ? 'an id' : value)
   const fields = headers
     .map(([name, value]) => `${name.toLowerCase()}: ${shownValue(name.toLowerCase(), value)}`)
     .sort()
-  // An error page says the request's id.
+  // An error page contains the id of the request.
   return { status, reason, fields, body: status === 500 ? '' : body.toString(), aborted: aborted?.code }
 }
 
-/** What a handler answers, to whoever calls it without a server. */
+/** The response of a handler that is called without a server. */
 async function outcome(handle: FetchHandler, request: Parameters<typeof call>[1] = {}): Promise<unknown> {
   const { method = 'GET', path, headers, body } = request
   const made = new Request(`http://localhost${path}`, {

@@ -1,7 +1,4 @@
-/**
- * In which async context listeners and callbacks of a response run, compared with node: loggers find their request
- * there.
- */
+/** The async context of a response's listeners and callbacks, compared with node: loggers find their request there. */
 
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
@@ -11,7 +8,7 @@ import { connect } from 'node:net'
 import { describe, it } from 'node:test'
 import { both, get } from '../../support/two-servers.ts'
 
-/** More than a socket's buffers take. */
+/** More than the capacity of a socket's buffers. */
 const MUCH = Buffer.alloc(8 * 1024 * 1024)
 
 const listeners: Record<string, (res: ServerResponse, note: (event: string) => () => void) => void> = {

@@ -67,7 +67,7 @@ describe('what node publishes about a request', () => {
   it('includes a server that a subscriber can instrument, even for a listener without one', async () => {
     const storage = new AsyncLocalStorage<string>()
     const seen: unknown[] = []
-    // As Sentry does: the server of the first request is instrumented by its `emit`, before the listener is called.
+    // As Sentry does: it instruments `emit` of the server at the first request, before the listener is called.
     const instrumented: Set<Server> = new Set()
     const told = (message: unknown): void => {
       const { server } = message as { server: Server }

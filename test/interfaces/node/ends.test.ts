@@ -1,4 +1,4 @@
-/** How a listener's exchange ends when the listener and its client disagree about that: under the real exchange. */
+/** How a listener's exchange ends if the listener and its client disagree about the end; with the real exchange. */
 
 import assert from 'node:assert/strict'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -181,7 +181,7 @@ describe('fromNode: a socket to which the listener writes itself', () => {
     await whenSettled
     await until(() => events.length > 1)
     assert.deepEqual([sink.status, sink.body, sink.ended], ['200 OK', 'ok', true])
-    // As node's do when the connection closes on a response that was not ended.
+    // As node's streams do if the connection closes before the response was ended.
     assert.deepEqual(events, ['aborted', 'close false'])
   })
 

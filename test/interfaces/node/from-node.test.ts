@@ -1,4 +1,4 @@
-/** `fromNode` under the real exchange, with lint on both sides: what a listener sees and what its client gets. */
+/** `fromNode` with the real exchange and lint on both sides: what a listener sees, and what its client gets. */
 
 import assert from 'node:assert/strict'
 import { IncomingMessage, ServerResponse as NodeServerResponse, type ServerResponse } from 'node:http'
@@ -13,12 +13,12 @@ import { lint } from '../../../protocol/contract/lint.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { type Run, type RunOptions, run } from '../../support/exchange.ts'
 
-/** Runs a listener as an application, linted. */
+/** Runs a listener as an application under lint. */
 function serve(listener: NodeListener, options: RunOptions = {}): Run {
   return run(lint(fromNode(listener)), options)
 }
 
-/** An input that holds `text` whole, or that the test pushes into. */
+/** An input with the whole of `text`, or one that the test fills. */
 function input(text?: string): RequestInput & { consumedBytes: number } {
   const made = Object.assign(new RequestInput({ wanted() {}, consumed: (bytes) => (made.consumedBytes += bytes) }), {
     consumedBytes: 0,
@@ -30,7 +30,7 @@ function input(text?: string): RequestInput & { consumedBytes: number } {
   return made
 }
 
-/** Lets the loop turn until something is so. */
+/** Runs event-loop iterations until the condition holds. */
 async function until(condition: () => boolean): Promise<void> {
   do await turn()
   while (!condition())
@@ -139,7 +139,7 @@ describe('fromNode: the response', () => {
       res.end('x')
     })
     await whenSettled
-    // The array's length is known all the same, and the exchange says it.
+    // The length of the array is known, and the exchange declares it.
     assert.deepEqual(sink.headers, [HTML, ['Content-Length', '1']])
   })
 

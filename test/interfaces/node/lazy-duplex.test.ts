@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { LazyDuplex } from '../../../interfaces/node/lazy-duplex.ts'
 
-/** Notes its writes; each is taken when the test says so. */
+/** Records its writes; each completes when the test says so. */
 class Noted extends LazyDuplex {
   readonly batches: string[][] = []
   readonly taken: ((error?: Error | null) => void)[] = []
@@ -26,7 +26,7 @@ class Noted extends LazyDuplex {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** As node's ServerResponse ends: corked, written, and uncorked for good. */
+/** As node's ServerResponse ends: corked, written, and uncorked completely. */
 function writeAtOnce(socket: Noted, chunks: string[], callback?: (error?: Error | null) => void): void {
   socket.cork()
   for (const chunk of chunks) socket.write(chunk, 'latin1', chunk === chunks.at(-1) ? callback : undefined)
@@ -36,13 +36,13 @@ function writeAtOnce(socket: Noted, chunks: string[], callback?: (error?: Error 
 }
 
 /**
- * Bytes of the heap that young objects take which nobody holds, once they were collected. (Not by WeakRef, which keeps
- * them until a full collection.)
+ * Bytes of unreachable young objects that remain on the heap after their collection. (WeakRefs cannot measure this:
+ * they keep their targets until a full collection.)
  */
 async function leftOf(count: number, initialize: () => unknown): Promise<number> {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as (options: { type: 'minor' }) => void
-  // The first collection moves what lives on to the second half, the second to the old objects.
+  // The first collection moves living objects to the other semispace, the second to the old generation.
   const used = (): number => {
     gc({ type: 'minor' })
     gc({ type: 'minor' })
@@ -199,7 +199,7 @@ describe('a lazy duplex', () => {
       writeAtOnce(socket, ['one'])
       return Object.assign(socket, { weight: new Array(1000).fill(0) })
     })
-    // Of 8 MB.
+    // Out of 8 MB.
     assert.ok(left < 500_000, `${left} bytes live on`)
   })
 

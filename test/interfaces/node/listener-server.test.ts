@@ -201,7 +201,7 @@ describe("a listener's server", () => {
           }),
         )
         counts.push(await counted())
-        // Ours are all of them: the server does not listen.
+        // All addresses are ours, because the server does not listen.
         const closed = Promise.all(waiting.map((res) => new Promise((resolve) => res.once('close', resolve))))
         for (const res of waiting) res.on('error', () => {})
         server.closeAllConnections()
@@ -259,7 +259,7 @@ describe("a listener's server", () => {
   })
 })
 
-/** Of `http.Server`: what works as on node, and what the page "Move your app in" says does not. */
+/** Members of `http.Server`: those that work as on node, and those that "Move your app in" lists as different. */
 const members: Readonly<Record<'works' | 'differs', readonly string[]>> = {
   works: [
     'Symbol(Symbol.asyncDispose)',
@@ -327,7 +327,7 @@ describe('fromServer: the async context of listen()', () => {
       res.on('finish', () => note('finish'))
       res.on('close', () => note('close'))
       res.write('a', () => note('written'))
-      // Taken in another call than the one that gave it.
+      // Removed in another call than the one that added it.
       setImmediate(() => res.end('b'))
     })
     const scope = storage.run('of listen()', () => new AsyncResource('HTTPSERVER'))
@@ -335,7 +335,7 @@ describe('fromServer: the async context of listen()', () => {
     for (let at = 0; at < 2; at++) {
       await run(application).whenSettled
       while (!found.some((one) => one.startsWith('close'))) await turn()
-      // As on node: the request begins in that of listen(), and its callbacks find what it has entered since.
+      // As on node: a request begins in the async context of listen(), and its callbacks see what it has entered since.
       assert.deepEqual(found.splice(0), [
         'request of listen()',
         'written of a request',
@@ -347,7 +347,7 @@ describe('fromServer: the async context of listen()', () => {
   })
 })
 
-/** Events of `net.Server` and `http.Server` that never come. */
+/** Events of `net.Server` and `http.Server` that are never emitted. */
 const events = ['connection', 'clientError', 'dropRequest', 'drop', 'connect'] as const
 
 describe('http.Server', () => {
@@ -365,7 +365,7 @@ describe('http.Server', () => {
     for (const name of [...members.differs, ...events]) {
       assert.ok(page.includes(`\`${name}\``) || page.includes(`\`server.${name}()\``), `${name} is not on the page`)
     }
-    // None of them changes what a request gets, nor keeps or ends anything.
+    // None of them changes a response, or delays or ends anything.
     const server = createServer((_req, res) => res.end('answered'))
     const never: string[] = []
     for (const event of events.slice(1)) server.on(event, () => never.push(event))

@@ -1,6 +1,6 @@
 /**
- * A listener that destroys what it has just answered, and one that answers a client that has disconnected: here and
- * before node:http. What each method does in each state is `parity-methods.test.ts`.
+ * Listeners that destroy their streams after a response, and listeners that respond to a disconnected client: here and
+ * on node:http. For each method in each state see `parity-methods.test.ts`.
  */
 
 import { setImmediate as turn } from 'node:timers/promises'
@@ -13,7 +13,7 @@ type Listener = Case['listener']
 
 const upload = { request: { method: 'POST', headers: { 'Content-Length': 5 } }, body: 'hello' } as const
 
-/** Answers, and destroys one of the three in the same tick. */
+/** Responds, and destroys one of the three in the same tick. */
 const destroyed: [string, Listener][] = [
   [
     'the request',
@@ -61,7 +61,7 @@ const destroyed: [string, Listener][] = [
     'a response written in several pieces',
     (_req, res) => {
       res.write('a')
-      // In the tick after the first piece was handed on, and before the exchange has taken it.
+      // In the tick after the first chunk was passed on, before the exchange has read it.
       process.nextTick(() => {
         res.write('b')
         res.end('c')
@@ -89,7 +89,7 @@ const destroyed: [string, Listener][] = [
   ],
 ]
 
-/** An Express application, as a listener. */
+/** An Express application as a listener. */
 function app(handler: express.RequestHandler, note?: (error: unknown) => void): Listener {
   return (req, res, log) => {
     const made = express()
@@ -104,7 +104,7 @@ function app(handler: express.RequestHandler, note?: (error: unknown) => void): 
   }
 }
 
-/** Answers in `way` once the client has gone. */
+/** Responds in `way` after the client has disconnected. */
 function late(way: (res: Parameters<Listener>[1], note: Note) => void): Case['listener'] {
   return (req, res, note) => {
     watch(req, res, note)
@@ -118,7 +118,7 @@ function late(way: (res: Parameters<Listener>[1], note: Note) => void): Case['li
   }
 }
 
-/** Frameworks whose own error handling is noted, and which answer once their client has gone. */
+/** Frameworks whose error handling is recorded, and which respond after their client has disconnected. */
 const frameworks: readonly (readonly [name: string, make: (note: Note) => Listener | Promise<Listener>])[] = [
   [
     'an Express handler that awaits',
@@ -170,7 +170,7 @@ const frameworks: readonly (readonly [name: string, make: (note: Note) => Listen
   ],
 ]
 
-/** Resolves a little after the client of `req` has left. */
+/** Resolves a few iterations after the client of `req` has disconnected. */
 async function gone(req: Parameters<Listener>[0]): Promise<void> {
   if (!req.socket.destroyed) await new Promise((resolve) => req.socket.once('close', resolve))
   await turn()
@@ -184,7 +184,7 @@ const cases: Case[] = [
       last: 'last',
       listener: async (req, res, note) => {
         const listener = await make(note)
-        // For the client, which leaves then.
+        // A signal for the client to disconnect.
         note('req data')
         void gone(req).then(async () => {
           for (let at = 0; at < 10; at++) await turn()

@@ -151,7 +151,7 @@ describe('every object that node:http passes to a listener', { concurrency: fals
         }
       }
     }
-    // Wrong arguments, which a closed socket of node does not look at, and a stream that has ended.
+    // Invalid arguments, which a closed socket of node does not check, and a stream that has ended.
     const states = { gone: 'after the end, once the client has gone', upload: 'after the end of an upload' }
     assert.deepEqual(thrown.toSorted(), [
       `req.compose#0 ${states.upload} throws ERR_INVALID_ARG_VALUE`,

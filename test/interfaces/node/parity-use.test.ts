@@ -1,7 +1,4 @@
-/**
- * How frameworks and their plugins really use requests and responses, here and before node:http; see
- * `test/support/parity.ts`.
- */
+/** How frameworks and their plugins use requests and responses, here and on node:http; see `test/support/parity.ts`. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createRequire } from 'node:module'
@@ -10,7 +7,7 @@ import express from 'express'
 import { type Case, compare, watch } from '../../support/parity.ts'
 
 const require = createRequire(import.meta.url)
-/** What Express and Koa are made of; neither has types here. */
+/** Dependencies of Express and Koa; they have no types here. */
 const onFinished = require('on-finished') as ((message: object, listener: (error?: Error) => void) => void) & {
   isFinished(message: object): boolean | undefined
 }
@@ -21,7 +18,7 @@ const finalhandler = require('finalhandler') as (
 ) => (error?: unknown) => void
 
 const FILE = new URL('../../../LICENSE', import.meta.url).pathname
-/** A directory of its own, whose times are the same to both. */
+/** A directory whose modification times are the same for both servers. */
 const sending = express()
   .set('env', 'test')
   .get('/file', (_req, res) => res.sendFile(FILE))

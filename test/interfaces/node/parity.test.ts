@@ -1,4 +1,4 @@
-/** What node:http itself promises of requests and responses, here and there; see `test/support/parity.ts`. */
+/** What node:http documents about requests and responses, on both servers; see `test/support/parity.ts`. */
 
 import type { ServerResponse } from 'node:http'
 import { pipeline, Readable } from 'node:stream'

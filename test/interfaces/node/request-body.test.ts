@@ -1,4 +1,4 @@
-/** What a listener sees of a body that it does not read, and of one that is empty, whenever that arrives. */
+/** What a listener sees of a body that it does not read, and of an empty body, whenever the body arrives. */
 
 import assert from 'node:assert/strict'
 import type { IncomingMessage } from 'node:http'
@@ -22,7 +22,7 @@ import { type Case, compare } from '../../support/parity.ts'
 const HIGH = 64 * 1024
 const CHUNKED = ['Host', 'x', 'Transfer-Encoding', 'chunked']
 
-/** Counts what its gateway is asked for. */
+/** A source that counts the reads of the application. */
 class Source implements InputSource {
   asked = 0
   taken = 0
@@ -36,7 +36,7 @@ class Source implements InputSource {
   }
 }
 
-/** A request that its listener leaves unread. */
+/** A request that its listener does not read. */
 function unread(length: number | undefined): { source: Source; input: RequestInput; req: IncomingMessage; made: Run } {
   const source = new Source()
   const input = new RequestInput(source)
@@ -170,7 +170,7 @@ async function calls(application: Application, act: (remote: Application) => Pro
   await host.idle()
 }
 
-/** As the proxy calls an application of its own process: an HTTP upstream. */
+/** An application in the proxy's process, as the proxy calls it: an HTTP upstream. */
 const replayed =
   (application: Application): Application =>
   (environ, startResponse) => {

@@ -34,7 +34,7 @@ class Served implements AsyncDisposable {
     return new Served(server)
   }
 
-  /** Sends `bytes` and gives all that comes until the connection is closed. */
+  /** Sends `bytes`, and resolves with everything received until the connection is closed. */
   async raw(bytes: string): Promise<string> {
     const socket = connect(this.port, '127.0.0.1')
     socket.write(bytes)
@@ -60,7 +60,7 @@ class Served implements AsyncDisposable {
 
 const checked = (application: Application): ApplicationListener => toNode(lint(application), { log: silent })
 
-/** Answers with what `of` says of the environ. */
+/** Responds with the result of `of` for the environ. */
 const showing = (of: (environ: Environ) => unknown): Application => {
   return (environ, startResponse) => {
     startResponse('200 OK', [['Content-Type', 'application/json']])
@@ -181,7 +181,9 @@ describe('toNode', () => {
     )
     await using served = await Served.start(app)
     await served.fetch('/', { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } })
-    assert.match((await failed.promise).message, /put toNode\(\)'s listener before body parsers/)
+    const error = (await failed.promise) as Error & { code?: string }
+    assert.equal(error.code, 'BODY_READ')
+    assert.match(error.message, /put toNode\(\)'s listener before body parsers/)
   })
 
   it('sends each chunk before requesting the next, and waits for room', async () => {
@@ -205,7 +207,7 @@ describe('toNode', () => {
     const client = request({ port: served.port, host: '127.0.0.1', path: '/long' }).end()
     const [response] = (await once(client, 'response')) as [IncomingMessage]
     await once(response, 'readable')
-    // Until it has stood still for many turns of the loop.
+    // Waits until it has not changed for many event-loop iterations.
     for (let turns = 0, last = -1; turns < 200; turns++) {
       if (made !== last) turns = 0
       last = made
@@ -353,7 +355,7 @@ describe('toNode', () => {
     let text = ''
     for await (const chunk of socket) text += chunk
     assert.match(text, /^HTTP\/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nping$/i)
-    // Where nobody listens for upgrades it is an ordinary request.
+    // Without a listener for upgrades it is an ordinary request.
     await using plain = await Served.start(listener)
     assert.match(await plain.raw(head('/').replace('Upgrade\r\nUpgrade', 'close\r\nUpgrade')), /^HTTP\/1.1 403 /)
   })

@@ -1,4 +1,4 @@
-/** `onUpgrade` under the real exchange: raw answers, and a real `ws` server. */
+/** `onUpgrade` with the real exchange: raw responses, and a real `ws` server. */
 
 import assert from 'node:assert/strict'
 import type { IncomingMessage } from 'node:http'
@@ -105,7 +105,7 @@ describe('fromNode: upgrades', () => {
     peer!.resume()
     for (let i = 0; i < 64; i++) peer!.write(Buffer.alloc(16 * 1024))
     peer!.end()
-    // The clock stands still: no patience runs out.
+    // The clock is stopped, so no timeout expires.
     for (let i = 0; i < 1_000 && settled() === 0; i++) await turn()
     assert.equal(settled(), 1)
   })

@@ -361,6 +361,7 @@ describe('xslt, on a failure', () => {
     await fails(giving(Buffer.from([0x3c, 0x61, 0x3e, 0xff])), copy, /"utf-8" does not match its bytes/)
     await fails(giving('<a/>', [['Content-Type', 'text/xml; charset=klingon']]), copy, /"klingon" is unknown/)
     await fails(giving('<a/>', [...xml, ['Content-Encoding', 'gzip']]), copy, /content coding "gzip"/)
+    assert.equal(log.lines.at(-1)?.fields['code'], 'XSLT_ENCODED')
   })
 
   /** Compares each of 40 elements with each, eight times over: longer than any timeout, and with little memory. */

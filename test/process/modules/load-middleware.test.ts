@@ -8,7 +8,7 @@ import { LoadError } from '../../../process/modules/load-module.ts'
 import type { Application } from '../../../protocol/contract/application.ts'
 import { call } from '../../../protocol/contract/call.ts'
 
-/** A middleware that puts `name` before what is inside. */
+/** A middleware that adds `name` before the body of its application. */
 const tag = (name: string): string => `(application) => (environ, startResponse) => {
     environ['test.trail'] = (environ['test.trail'] ?? '') + '${name} '
     return application(environ, startResponse)

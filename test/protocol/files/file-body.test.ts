@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url'
 import fc from 'fast-check'
 import type { Application, Body } from '../../../protocol/contract/application.ts'
 import { call } from '../../../protocol/contract/call.ts'
+import type { LocalProtocolError } from '../../../protocol/contract/errors.ts'
 import { lint } from '../../../protocol/contract/lint.ts'
 import { type FileBodyOptions, fileBody } from '../../../protocol/files/file-body.ts'
 import { fileWrapper } from '../../../protocol/files/file-wrapper.ts'
@@ -158,6 +159,7 @@ describe('fileBody', () => {
       const result = await call(lint(application))
       assert.equal(result.aborted?.code, 'APPLICATION')
       assert.match(String(result.aborted?.cause), /the file was truncated while it was served/)
+      assert.equal((result.aborted?.cause as LocalProtocolError | undefined)?.code, 'FILE_TRUNCATED')
       assert.ok(result.body.equals(bytes.subarray(0, 300 * KIB)))
     }))
 

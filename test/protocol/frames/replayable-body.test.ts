@@ -3,10 +3,10 @@ import { describe, test } from 'node:test'
 import type { Headers, Input } from '../../../protocol/contract/application.ts'
 import { AbortError } from '../../../protocol/contract/errors.ts'
 import { RequestInput } from '../../../protocol/contract/input.ts'
-import { type Attempt, KEEP_MAX, KEEP_RUNNING, ReplayableBody } from '../../../protocol/frames/replayable-body.ts'
+import { KEEP_MAX, KEEP_RUNNING, ReplayableBody, type SendAttempt } from '../../../protocol/frames/replayable-body.ts'
 import { TestInput, until } from './link-support.ts'
 
-class Reader implements Attempt {
+class Reader implements SendAttempt {
   ready = 0
   aborted: Error | undefined
   bodyReady(): void {

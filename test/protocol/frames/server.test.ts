@@ -475,7 +475,7 @@ describe('the end of a link', () => {
     await until(() => held.environs.length === 1)
     const { signal } = held.environs[0]!.gantry
     peer.stream.write(Buffer.from('15000000040000000100000000', 'hex'))
-    assert.match((await peer.heard('goaway')).text, /a WINDOW of nothing/)
+    assert.match((await peer.heard('goaway')).text, /a WINDOW of 0 bytes/)
     assert.equal((closed[0] as { code?: string }).code, 'FLOW_CONTROL')
     assert.equal(signal.aborted, true)
     held.answer()

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, it } from 'node:test'
 import type { Application, Environ, Headers, Outcome, StartResponse } from '../../../protocol/contract/application.ts'
-import { AbortError } from '../../../protocol/contract/errors.ts'
+import { AbortError, type RemoteProtocolError } from '../../../protocol/contract/errors.ts'
 import { lint } from '../../../protocol/contract/lint.ts'
 import { serveHttp1 } from '../../../protocol/http1/gateway.ts'
 import { silent } from '../../../protocol/log/logger.ts'
@@ -22,7 +22,7 @@ const hello: Application = (_, start) => {
   start('200 OK', text)
   return [bytes('Hello world!\n')]
 }
-/** Says how many bytes of the body it read, after it read them all. */
+/** Responds with the number of body bytes, after it has read them all. */
 const count: Application = async (environ, start) => {
   let size = 0
   for await (const chunk of environ['wsgi.input']) size += chunk.length
@@ -35,7 +35,7 @@ const echo: Application = (environ, start) => {
     yield* environ['wsgi.input']
   })()
 }
-/** Says its path. */
+/** Responds with its path. */
 const path: Application = (environ, start) => {
   start('200 OK', text)
   return [bytes(environ.PATH_INFO)]
@@ -44,7 +44,7 @@ const path: Application = (environ, start) => {
 const serve = (application: Application, options?: ServingOptions): Promise<Serving> =>
   Serving.start(lint(application), options)
 
-/** An application that waits for its test. */
+/** An application that waits for the test. */
 function held(): { application: Application; waiting: { environ: Environ; answer(body: string): void }[] } {
   const waiting: { environ: Environ; answer(body: string): void }[] = []
   const application: Application = (environ, start) =>
@@ -56,7 +56,7 @@ function held(): { application: Application; waiting: { environ: Environ; answer
             start('200 OK', text)
             resolve([bytes(body)])
           } catch (error) {
-            // The client is gone.
+            // The client has disconnected.
             reject(error as Error)
           }
         },
@@ -240,7 +240,7 @@ describe('a response', () => {
       assert.equal(serving.closed, 0)
       client.socket.end()
       await until(() => serving.closed === 1)
-      // Or until the server must stop.
+      // Or the server must stop.
       const last = await serving.client()
       await last.request({ target: '/', minor: 0 }).has(4)
       await until(() => serving.log.messages('warn').length === 2)
@@ -823,8 +823,8 @@ function inMemory(application: Application, count: number): { clock: FakeClock; 
 
 describe('responses of one event-loop iteration', () => {
   /**
-   * How many answers the clients had been sent when each of their second requests was served, and once that turn was
-   * over.
+   * The number of responses that the clients had received when each of their second requests was served, and at the end
+   * of that iteration.
    */
   async function sent(computing: number): Promise<number[][]> {
     const seen: number[][] = []
@@ -874,7 +874,7 @@ describe('a body in pieces of one byte', () => {
     await until(() => waiting.length === 1)
     const left = await still(() => client.writableLength + server.readableLength)
     assert.ok(left > 4000, `${5000 - left} pieces were taken`)
-    // All the same it is read to its end once the application reads.
+    // It is still read to its end when the application reads.
     const body = await waiting[0]!.environ['wsgi.input'].read()
     assert.equal(body.length, 5000)
     client.destroy()
@@ -883,7 +883,7 @@ describe('a body in pieces of one byte', () => {
 })
 
 describe('timeouts', () => {
-  /** Lets the gateway see what was sent, then time. */
+  /** Lets the gateway read what was sent, and then advances the clock. */
   async function pass(serving: Serving, sent: number, clock: FakeClock, ms: number): Promise<void> {
     await until(() => serving.sockets[0]?.bytesRead === sent && serving.connections.length === 1)
     clock.advance(ms)
@@ -934,11 +934,11 @@ describe('timeouts', () => {
     await client.fetch({ target: '/' })
     await until(() => serving.connections[0]!.idle)
     const answer = client.expect('POST')
-    // The system has the request when this returns; the server has not read it.
+    // The system has received the request when this returns; the server has not read it.
     void client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
     clock.advance(5_250)
     assert.equal((await answer.whole()).status, 200)
-    // And the time of the connection begins anew.
+    // The timeout of the connection starts again.
     assert.equal((await client.fetch({ target: '/' })).status, 200)
   })
 
@@ -1006,7 +1006,8 @@ describe('timeouts', () => {
     assert.equal(client.raw.length, 0)
     clock.advance(3_000)
     assert.equal((await sent.whole()).status, 408)
-    assert.equal((await failed.promise).code, 'DEADLINE')
+    const reason = await failed.promise
+    assert.deepEqual([reason.code, (reason.cause as RemoteProtocolError).code], ['DEADLINE', 'BODY_TIMEOUT'])
   })
 
   it('do not count while the application does not read the body', async () => {
@@ -1309,7 +1310,7 @@ describe('a server that drains', () => {
     serving.draining = true
     serving.connections[0]!.drain(2_000)
     assert.equal(serving.connections[0]!.last, false)
-    // A stream that has no end must not keep the application from its signal.
+    // An endless stream must not keep the application from its abort signal.
     clock.advance(5_000)
     assert.equal(serving.connections[0]!.last, true)
     gate.resolve()

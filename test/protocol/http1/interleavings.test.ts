@@ -1,6 +1,6 @@
 /**
- * Requests and applications of every kind, mixed at random over kept connections, cut anywhere: each answer must be
- * that of its own request, with its own body, in order, and each request must have run once.
+ * Requests and applications of every kind, mixed at random over kept connections and split anywhere: each response must
+ * belong to its request, with its own body, in order, and each request must have run once.
  */
 
 import assert from 'node:assert/strict'
@@ -16,13 +16,13 @@ interface Kind {
   /** Bytes of the request's body. */
   size: number
   chunked: boolean
-  /** What the application does with the request's body, and when. */
+  /** How the application reads the request's body, and when. */
   reads: 'before' | 'while' | 'never'
-  /** How it answers. */
+  /** How the application responds. */
   answers: 'array' | 'generator' | 'async' | 'write'
   /** Bytes of the response's body, beside the request's number. */
   gives: number
-  /** How many times it lets others run. */
+  /** The number of event-loop iterations that it waits. */
   turns: number
 }
 
@@ -111,7 +111,7 @@ describe('requests and applications mixed at random', () => {
           })
           const all = Buffer.concat(parts)
           for (let at = 0, cut = 0; at < all.length; cut++) {
-            // Never so many pieces that the test is about patience.
+            // Not so many pieces that a timeout could expire.
             const size = Math.max(cuts[cut % cuts.length]!, Math.ceil(all.length / 200))
             void client.write(all.subarray(at, at + size))
             at += size

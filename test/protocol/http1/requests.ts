@@ -1,4 +1,7 @@
-/** The tables of what must be refused and what must be taken, shared by the parser's tests and the gateway's. */
+/**
+ * The tables of requests that must be refused and that must be accepted, shared by the tests of the parser and the
+ * gateway.
+ */
 
 import { METHODS as NODE_METHODS } from 'node:http'
 
@@ -8,17 +11,17 @@ export interface Bad {
   bytes: string
   status: number
   code: string
-  /** Whether its head is good and its body is not. */
+  /** Whether its head is valid and its body is not. */
   inBody?: boolean
 }
 
-/** A request that must be taken. */
+/** A request that must be accepted. */
 export interface Good {
   title: string
   bytes: string
   method: string
   target: string
-  /** 1 unless told. */
+  /** The number of requests. Default: 1. */
   minor?: 0 | 1
   headers: string[]
   body?: string
@@ -28,7 +31,7 @@ export interface Good {
   expectContinue?: boolean
 }
 
-/** A request with this line and these lines of fields. */
+/** A request with this request line and these field lines. */
 const request = (line: string, ...fields: string[]): string => `${[line, ...fields].join('\r\n')}\r\n\r\n`
 const get = (...fields: string[]): string => request('GET / HTTP/1.1', 'Host: a', ...fields)
 const post = (body: string, ...fields: string[]): string => request('POST / HTTP/1.1', 'Host: a', ...fields) + body
@@ -293,7 +296,7 @@ export const BAD: Bad[] = [
 ]
 
 const A = ['Host', 'a']
-/** ASCII's, but for `#`, `\` and `%`, which needs two digits. */
+/** The printable ASCII characters, except `#`, `\` and `%`, which needs two digits. */
 const VISIBLE = Array.from({ length: 0x5e }, (_, at) => String.fromCharCode(0x21 + at))
   .filter((character) => !'#\\%'.includes(character))
   .join('')

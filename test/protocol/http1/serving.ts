@@ -1,4 +1,4 @@
-/** A gateway on a loopback or Unix socket for tests, and what it did. */
+/** A gateway on a loopback or Unix socket for tests, and a record of what it did. */
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'
@@ -15,7 +15,7 @@ export { until } from '../../support/until.ts'
 
 export interface ServingOptions extends Partial<Omit<Http1Options, 'host' | 'onClose'>> {
   clock?: Clock
-  /** A Unix socket's path; else a loopback port. */
+  /** The path of a Unix socket. Default: a loopback port. */
   path?: string
   first?: Uint8Array
   peer?: Partial<ConnectionFacts>
@@ -89,7 +89,7 @@ export class Serving {
   }
 }
 
-/** Resolves once `value` has not changed for a while of event loop turns, with that value. */
+/** Resolves with `value` when it has not changed for several event-loop iterations. */
 export async function still(value: () => number): Promise<number> {
   let last = value()
   for (let turns = 0; turns < 200; turns++) {

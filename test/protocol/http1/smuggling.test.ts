@@ -1,7 +1,6 @@
 /**
- * One question, asked of the gateway over real sockets: can bytes that are not a request, or not surely one, ever be
- * run as one? Each request that must be refused is sent with a request behind it, whole and in pieces, behind a good
- * one and alone.
+ * Bytes that are not a request, or not certainly one, must never run as one: each request that must be refused is sent
+ * over a real socket with another request after it, whole and in pieces, after a valid request and alone.
  */
 
 import assert from 'node:assert/strict'
@@ -16,7 +15,7 @@ import { Serving, until } from './serving.ts'
 
 const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: smuggled\r\n\r\n'
 
-/** Reads the whole body, and says what was asked. */
+/** Reads the whole body, and responds with the method and target. */
 const application: Application = async (environ, start) => {
   const body = await environ['wsgi.input'].read()
   start('200 OK', [['Content-Type', 'text/plain']])

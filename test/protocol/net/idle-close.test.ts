@@ -14,7 +14,7 @@ test('a connection is closed only after its socket was read, and not if a reques
   const client = connect(server.address.port, '127.0.0.1')
   await until(() => sockets.length === 1)
   const [socket] = sockets as [Socket]
-  // From a callback of the poll phase, after which the system is asked for nothing more in this round.
+  // Called in the poll phase, after which the event loop polls no more in this iteration.
   client.write('first')
   await once(socket, 'data')
   const events: string[] = []

@@ -27,7 +27,7 @@ afterEach(async () => {
 const unix = (): UnixAddress => ({ kind: 'unix', path })
 const tcp = (port: number, host: string = '127.0.0.1'): TcpAddress => ({ kind: 'tcp', host, port })
 
-/** Greets each connection with `name`, so that a test can tell who answers. */
+/** Sends `name` on each connection, so that a test knows which server accepted it. */
 async function start(name: string, address: UnixAddress | TcpAddress = unix(), mode?: number): Promise<Listener> {
   const listener = await listen(address, { log: silent, mode }, (socket) => socket.end(name))
   open.push(listener)
@@ -180,7 +180,7 @@ describe('listen', () => {
 
   it('accepts connections in the backlog when it closes, rather than reset them', async () => {
     const listener = await start('the last')
-    // The system has taken it when this returns; nobody here has yet.
+    // The system has accepted the connection when this returns; this process has not.
     const client = connect({ path })
     const closed = listener.close()
     assert.equal((await once(client, 'data')).toString(), 'the last')

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { SocketOutput } from '../../../protocol/net/socket-output.ts'
 
-/** A stream whose reader takes what it has when told. */
+/** A stream whose reader takes the written bytes when the test says so. */
 class Sluggish extends Duplex {
   readonly writes: Buffer[] = []
   #pending: (() => void) | undefined

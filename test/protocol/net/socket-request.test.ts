@@ -51,9 +51,9 @@ for (const [kind, make] of Object.entries(kinds)) {
       assert.throws(() => request.upgrade(), { code: 'STREAM_OVER' })
       request.wanted()
       request.consumed()
-      request.endSlow(slow())
+      request.abortSlow(slow())
       assert.deepEqual(
-        [request.behind, request.delivered, request.accepted, request.arriving],
+        [request.waitsFor, request.delivered, request.accepted, request.arriving],
         ['nothing', 0, 0, false],
       )
       assert.deepEqual(used, [])
@@ -83,7 +83,7 @@ describe('the client of an earlier request on a connection', () => {
     const response = connection.fetch({ target: '/second' })
     await until(() => serving.environs.length === 2)
     assert.equal(serving.settled, 0)
-    client!.endSlow(slow())
+    client!.abortSlow(slow())
     assert.deepEqual([client!.delivered, client!.accepted, client!.arriving], [0, 0, false])
     second.resolve()
     assert.equal((await response).body.toString(), 'second')

@@ -146,7 +146,12 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
   ['what resembles nothing has no hint', ['--zzzzzzzz'], 'UNKNOWN_OPTION', /^unknown option --zzzzzzzz$/],
   ['only a flag can be negated', ['--no-listen'], 'UNKNOWN_OPTION', /--no-listen/],
   ['short options are not known', ['-l'], 'UNKNOWN_OPTION', /-l/],
-  ['a value is missing at the end', ['--listen'], 'MISSING_VALUE', /--listen needs a value: unix:\/path, HOST:PORT/],
+  [
+    'a value is missing at the end',
+    ['--listen'],
+    'MISSING_VALUE',
+    /--listen needs a value: expected unix:\/path, HOST:PORT/,
+  ],
   ['a value is missing before the next option', ['--listen', '--reload'], 'MISSING_VALUE', /--listen needs a value/],
   ['one argument too many', ['a.ts', 'b.ts'], 'UNEXPECTED_ARGUMENT', /"b.ts"/],
   ['an integer with a sign', ['--queue-size=-1'], 'BAD_VALUE', /expected a whole number from 1 to 100, got "-1"/],
@@ -176,7 +181,7 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
     'BAD_VALUE',
     /got "http:\/\/host\/", which has the form http:\/\/HOST/,
   ],
-  ['a range that is none', ['--peers=10.0.0.0/33'], 'BAD_VALUE', /"10\.0\.0\.0\/33" is no range/],
+  ['a range that is none', ['--peers=10.0.0.0/33'], 'BAD_VALUE', /"10\.0\.0\.0\/33" is not a range of peers/],
   ['an empty text', ['--'].concat(''), 'BAD_VALUE', /^MODULE.*: expected .*, got ""$/],
   ['a flag with another value', ['--reload=maybe'], 'BAD_VALUE', /true or false/],
 ]
@@ -222,7 +227,7 @@ test('a required option that is missing is named, with its environment name', ()
   } as const
   assert.throws(() => parseOptions(required, []), {
     code: 'MISSING_OPTION',
-    message: /^MODULE is missing \(or GANTRY_MODULE/,
+    message: /^MODULE is required \(or GANTRY_MODULE/,
   })
   assert.equal(parseOptions(required, [], { GANTRY_MODULE: 'a.ts' }).values.module, 'a.ts')
 })

@@ -32,7 +32,7 @@ const echo: Application = (environ, start) => {
     yield* environ['wsgi.input']
   })()
 }
-/** Says how many bytes of the body it read, after it read them all. */
+/** Responds with the number of body bytes, after it has read them all. */
 const count: Application = async (environ, start) => {
   let size = 0
   for await (const chunk of environ['wsgi.input']) size += chunk.length
@@ -46,7 +46,7 @@ const bodyOf = (response: string): string => response.slice(response.indexOf('\r
 const get = packet(nginxGet)
 const post = (body: string | Buffer): Buffer => Buffer.concat([packet(nginxPost(body.length)), Buffer.from(body)])
 
-/** An application that never answers, and what it saw of its end. */
+/** An application that never responds, and a record of how it ended. */
 function waiting(): { application: Application; reasons: unknown[] } {
   const reasons: unknown[] = []
   const application: Application = (environ) =>
@@ -321,7 +321,7 @@ describe('a uwsgi connection', () => {
   it('with an invalid packet is closed without a response, and logged', async () => {
     await using serving = await serve(hello)
     assert.equal(await serving.exchange(Buffer.from('00030000ffff41', 'hex')), '')
-    assert.match(serving.log.messages('warn')[0] ?? '', /runs past its end/)
+    assert.match(serving.log.messages('warn')[0] ?? '', /extends beyond its end/)
   })
 
   for (const [what, variables, status] of [
@@ -455,7 +455,7 @@ describe('a uwsgi connection', () => {
     await until(() => serving.environs.length === 1)
     const silent = await serving.client()
     await until(() => serving.connections.length === 2)
-    // Its server is asked to drain when a part of its packet has come.
+    // The server drains when a part of the packet has arrived.
     const begun = await serving.client()
     begun.socket.write(get.subarray(0, 5))
     await until(() => serving.sockets[2]?.bytesRead === 5)

@@ -1,4 +1,4 @@
-/** The uwsgi gateway on a socket for tests, what it did, and a client that is no more than bytes. */
+/** The uwsgi gateway on a socket for tests, a record of what it did, and a client that sends raw bytes. */
 
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'
@@ -14,7 +14,7 @@ export { until }
 
 export interface ServingOptions extends Partial<Omit<UwsgiOptions, 'host' | 'onClose'>> {
   clock?: Clock
-  /** A Unix socket's path; else a loopback port. */
+  /** The path of a Unix socket. Default: a loopback port. */
   path?: string
 }
 
@@ -75,7 +75,7 @@ export class Serving {
     return client
   }
 
-  /** Sends `bytes`, and resolves with all that comes back. */
+  /** Sends `bytes`, and resolves with everything received. */
   async exchange(bytes: Uint8Array): Promise<string> {
     const client = await this.client()
     client.socket.write(bytes)
@@ -93,7 +93,7 @@ export class Serving {
 export class Client {
   readonly socket: Socket
   readonly chunks: Buffer[] = []
-  /** How it ended: `end` for a FIN, `ECONNRESET` for a reset; undefined while it has not. */
+  /** How the connection ended: `end` for a FIN, `ECONNRESET` for a reset; undefined while it is open. */
   ended: string | undefined
 
   constructor(socket: Socket) {
@@ -115,7 +115,7 @@ export class Client {
     return Buffer.concat(this.chunks).toString('latin1')
   }
 
-  /** All that came, once the connection has ended. */
+  /** Everything received, when the connection has ended. */
   async whole(): Promise<string> {
     await until(() => this.ended !== undefined, 'the connection to end')
     return this.text
@@ -126,7 +126,7 @@ export class Client {
   }
 }
 
-/** Resolves once `value` has not changed for a while of event loop turns, with that value. */
+/** Resolves with `value` when it has not changed for several event-loop iterations. */
 export async function still(value: () => number): Promise<number> {
   let last = value()
   for (let turns = 0; turns < 100; turns++) {

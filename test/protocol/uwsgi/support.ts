@@ -1,4 +1,4 @@
-/** uwsgi bytes written out by hand, so that a decoder is not tested by its own encoder. */
+/** uwsgi bytes written by hand, so that a decoder is not tested with its own encoder. */
 
 /** `variables`: flat name, value…. */
 export function packet(variables: readonly string[], modifier1: number = 0, modifier2: number = 0): Buffer {
@@ -11,7 +11,7 @@ export function packet(variables: readonly string[], modifier1: number = 0, modi
   return Buffer.concat([Buffer.of(modifier1, payload.length & 0xff, payload.length >> 8, modifier2), payload])
 }
 
-/** What nginx 1.22 sends with Debian's `uwsgi_params` for `curl http://localhost:8080/hello%20there?a=1`. */
+/** The bytes of nginx 1.22 with Debian's `uwsgi_params` for `curl http://localhost:8080/hello%20there?a=1`. */
 export const nginxGet: readonly string[] = [
   'QUERY_STRING',
   'a=1',
@@ -47,7 +47,7 @@ export const nginxGet: readonly string[] = [
   '*/*',
 ]
 
-/** The same for a chunked upload, which nginx buffers and gives a length. */
+/** The same for a chunked upload, which nginx buffers and sends with a length. */
 export function nginxPost(length: number): string[] {
   return [
     'QUERY_STRING',

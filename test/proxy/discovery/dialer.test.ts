@@ -19,7 +19,7 @@ const hello: Application = (_environ, startResponse) => {
   return []
 }
 
-/** A socket that is being connected, until the test says what comes of it. */
+/** A socket that is connecting until the test connects or fails it. */
 class Connecting extends EventEmitter {
   destroyed = false
   #stream: Duplex | undefined
@@ -129,7 +129,7 @@ class Scene {
     return () => void stream.resume()
   }
 
-  /** Fails the latest dial, and gives the milliseconds until the next. */
+  /** Fails the latest dial, and returns the time until the next one, ms. */
   pause(): number {
     const before = this.dials
     this.sockets.at(-1)!.fail()
@@ -223,7 +223,7 @@ suite('a dialer', () => {
     const peer = await scene.accept()
     peer.destroy()
     await scene.pass(2_500)
-    // A server of another kind, in whose place the container comes back.
+    // A server of another kind, which the container replaces later.
     const server = await scene.accept()
     server.write('HTTP/1.1 400 Bad Request\r\n\r\n')
     await scene.pass(2_500)

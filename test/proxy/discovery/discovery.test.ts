@@ -16,7 +16,7 @@ import { until } from '../container.ts'
 type Discovered = Exclude<ReturnType<typeof parseAddress>, { kind: 'http' }>
 
 class Names {
-  /** What the resolver says next. */
+  /** The next result of the resolver. */
   answer: string[] | Error = []
   asked: string[] = []
   readonly clock: FakeClock = new FakeClock()

@@ -77,7 +77,7 @@ class Scene {
   }
 }
 
-/** Listens outside of the directory and is known inside by a second name, which stays when it is killed. */
+/** Listens outside the directory, and has a second name inside it, which remains when the process is killed. */
 async function listenAs(path: string, outside: string, id: string = 'c'): Promise<Container> {
   const container = new Container(hello, { id })
   cleanups.push(() => container.kill())
@@ -127,7 +127,7 @@ suite('a directory of sockets', () => {
         scene.clock.shift += 5_000
         await until(() => scene.logged(LEFT_OVER) === 1)
         assert.ok(existsSync(join(directory, 'app.sock')), 'it may be a container of another host')
-        // Neither a request that waits nor another file wakes it.
+        // Neither a waiting request nor another file causes a dial.
         scene.set.dialNow()
         await listenAs(join(directory, 'other.sock'), join(elsewhere, '1'), 'other')
         await until(() => scene.pool.count('ready') === 1)

@@ -17,7 +17,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
-/** A name whose addresses the test says; looked at every few milliseconds. */
+/** A name whose addresses the test sets; resolved every few milliseconds. */
 class Scene {
   addresses: string[] = []
   asked = 0
@@ -138,7 +138,7 @@ test('a server that speaks HTTP is a member at once, and is closed with the pool
 test('no address is dialled after the stop', async () => {
   const scene = new Scene('containers.test:8000')
   scene.addresses = ['127.0.0.1']
-  // The name has been asked for, and the answer comes too late.
+  // The lookup has begun, and its result arrives too late.
   scene.set.stop('over')
   await turn()
   assert.deepEqual([scene.asked, scene.set.addresses], [1, []])

@@ -1,11 +1,16 @@
-/** Applications that break the contract: an error, or a cut that shows; never what looks whole and is not. */
+/**
+ * Applications that break the contract: the client gets an error or a visibly truncated response, and never a truncated
+ * response that looks complete.
+ */
 
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
 import { fields } from '../../support/client.ts'
 import type { Suite } from './suite.ts'
 
-/** What an application that breaks the contract gives: a 500, a visible cut, or all the same a whole answer. */
+/**
+ * The response of an application that breaks the contract: a 500, a visibly truncated response, or a complete response.
+ */
 type Verdict = 'error' | 'cut' | 'whole'
 
 const bad: readonly (readonly [path: string, verdict: Verdict, sentence: string])[] = [
@@ -76,7 +81,8 @@ export function badApplications({ holds, open, fetch, get, text, release, journa
           assert.equal(answer.complete, true, answer.error)
           assert.equal(answer.status, 500)
         } else if (verdict === 'cut') {
-          // Who has sent nothing on yet when the cut comes (a proxy) does better than a cut: it says so.
+          // A proxy that has forwarded nothing when the response is aborted answers with an error, which is better than
+          // a truncated response.
           const told = answer.complete && answer.status >= 500
           assert.ok(!answer.complete || told, `it looks whole: ${answer.status} ${JSON.stringify(body.slice(0, 100))}`)
         } else {

@@ -1,4 +1,4 @@
-/** Clients that leave: the application is told, and its body closed once. */
+/** Clients that disconnect: the application is notified, and its body is closed once. */
 
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
@@ -46,7 +46,7 @@ export function clientsThatGo({ holds, open, text, release, eventsOf, journalIs,
       assert.deepEqual(await eventsOf(key, 2), ['running', 'read 65536'])
       sent.abort()
       await sent.whole()
-      // The second read comes short of its 64 KiB and rejects: no third event.
+      // The second read gets fewer than 64 KiB and rejects, so there is no third event.
       assert.equal(await text('/hello'), 'Hello world!\n')
       await journalIs(key, ['running', 'read 65536'])
     })
@@ -64,7 +64,7 @@ export function clientsThatGo({ holds, open, text, release, eventsOf, journalIs,
       sent.abort()
       assert.deepEqual(await eventsOf(key, 2), ['running', 'abort'])
       await release(key)
-      // startResponse throws the abort at it.
+      // startResponse throws the AbortError.
       assert.equal(await text('/hello'), 'Hello world!\n')
     })
   })

@@ -1,4 +1,4 @@
-/** Connections as HTTP/1.1 keeps and ends them; for arrangements whose client speaks to our own gateway. */
+/** How HTTP/1.1 connections are kept and closed, in arrangements whose client speaks to Gantry's own gateway. */
 
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'

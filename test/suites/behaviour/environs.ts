@@ -1,4 +1,4 @@
-/** What an application is told of a request. */
+/** What an application sees of a request's head. */
 
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
@@ -99,7 +99,7 @@ export function environs({ holds, fetch, get, seen, variable }: Suite): void {
         ['X-B', '3'],
       ]
       const { rawHeaders } = await seen({ headers: sent })
-      // A proxy adds its own lines (X-Forwarded-For); what was sent keeps its order among them.
+      // A proxy adds its own fields (X-Forwarded-For); the client's fields keep their order.
       assert.deepEqual(
         rawHeaders.filter(([name]) => /^(host|x-[ab])$/i.test(name)),
         sent,

@@ -1,4 +1,4 @@
-/** What an application reads of a request. */
+/** What an application reads of a request's body. */
 
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'

@@ -74,7 +74,7 @@ export function responses({ holds, open, fetch, get, text, release, journalIs, f
         assert.equal(answer.status, 200)
         assert.equal(answer.body.length, 0)
         assert.deepEqual(fields(answer, 'content-type'), fields(got, 'content-type'))
-        // A length may be left out of a HEAD's response, not made up for it (RFC 9110 §8.6).
+        // A response to HEAD may omit the length, but must not have a wrong one (RFC 9110 §8.6).
         for (const value of length(answer)) assert.deepEqual([value], length(got), target)
       }
     })

@@ -1,4 +1,4 @@
-/** Responses while they come: none is kept back, none holds another up. */
+/** Responses in progress: each chunk is sent immediately, and no response delays another. */
 
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
@@ -36,7 +36,7 @@ export function streams({ holds, open, fetch, get, text, release, eventsOf, jour
       const waiting = await Promise.all(keys.map((key) => open({ target: `/gated-head?key=${key}` })))
       for (const key of keys) assert.deepEqual(await eventsOf(key, 1), ['running'])
       assert.equal(await text('/hello'), 'Hello world!\n')
-      // In another order than they came: each gets its own answer.
+      // Released in another order than the requests: each client gets its own response.
       for (const [at, key] of keys.entries()) if (at % 2) await release(key)
       for (const [at, key] of keys.entries()) if (at % 2 === 0) await release(key)
       for (const sent of waiting) assert.equal((await sent.whole()).body.toString(), 'released')

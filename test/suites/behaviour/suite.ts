@@ -1,4 +1,4 @@
-/** What the parts of the behaviour suite share: asking the fixtures, and stating a sentence with what it needs. */
+/** The shared parts of the behaviour suite: requests to the fixtures, and a test with the features that it needs. */
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -7,7 +7,7 @@ import { type Answer, fields, type RequestOptions, type Sent } from '../../suppo
 import type { HttpClient } from '../../support/http-client.ts'
 import type { Arrangement, Feature, Running } from '../arrangement.ts'
 
-/** What `/environ` shows. */
+/** The response of `/environ`. */
 export interface Seen {
   variables: Record<string, string | boolean>
   rawHeaders: [string, string][]
@@ -15,12 +15,12 @@ export interface Seen {
 }
 
 export interface Suite {
-  /** A sentence, and what it needs of the arrangement. */
+  /** A test: a sentence, and the features that it needs of the arrangement. */
   holds(sentence: string, needs: Feature[], run: () => Promise<void>): void
-  /** A key that no other test has. */
+  /** A key that no other test uses. */
   fresh(): string
   open(options: RequestOptions): Promise<Sent>
-  /** A bare HTTP connection. */
+  /** A raw HTTP connection. */
   connect(): Promise<HttpClient>
   fetch(options: RequestOptions): Promise<Answer>
   get(target: string, headers?: RequestOptions['headers']): Promise<Answer>
@@ -32,25 +32,22 @@ export interface Suite {
   variable(name: string, options?: Partial<RequestOptions>): Promise<unknown>
   /** Opens gate `key` `n` times. */
   release(key: string, n?: number): Promise<Answer>
-  /** The journal of `key`, once it has so many events. */
+  /** The journal of `key`, when it has `count` events. */
   eventsOf(key: string, count: number): Promise<string[]>
   /**
-   * The journal of `key` becomes these events, and is still so when the suite ends: what happens exactly once does not
-   * happen later again.
+   * Asserts that the journal of `key` becomes these events, and still is when the suite ends: an event that must happen
+   * once does not happen again later.
    */
   journalIs(key: string, events: string[]): Promise<void>
 }
 
-/** A test that takes longer than this hangs, ms: no busy machine needs so much. */
+/** Timeout of a test, ms: longer than a busy machine needs. */
 const PATIENCE = 60_000
 
-/** Every sentence that a suite of this process has. */
+/** Every sentence of the suites in this process. */
 export const stated: Set<string> = new Set()
 
-/**
- * Starts the arrangement before the tests of the `describe` that this is called in, and looks for what was broken after
- * them.
- */
+/** Starts the arrangement before the tests of the surrounding `describe`, and checks for faults after them. */
 export function makeSuite(arrangement: Arrangement): Suite {
   const { without = {}, unavailable, lacks = () => undefined } = arrangement
   let running: Running
@@ -122,7 +119,7 @@ export function makeSuite(arrangement: Arrangement): Suite {
   }
 }
 
-/** Whether these are the first `length` bytes of the pattern. */
+/** Whether the bytes are the first `length` bytes of the pattern. */
 export function isPattern(body: Buffer, length: number): void {
   assert.equal(body.length, length)
   assert.ok(body.equals(pattern(0, length)), 'the bytes are not the ones that were sent')

@@ -18,8 +18,8 @@ export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): v
       assert.equal(head.status, 101)
       assert.deepEqual(fields(head, 'upgrade'), ['echo'])
       assert.match(fields(head, 'connection').join(), /^upgrade$/i)
-      // Unframed from here on: `send` would chunk for an HTTP client with a body; without one it sends bytes as they
-      // are.
+      // From here on the bytes have no framing. For an HTTP client with a body, `send` would write chunks; without a
+      // body it sends the bytes unchanged.
       await sent.send('hello')
       assert.equal((await sent.has(5)).toString(), 'HELLO')
       await sent.send(Buffer.alloc(300_000, 'a'))
@@ -39,8 +39,8 @@ export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): v
         const sent = await open({ target: `/upgrade?key=${key}`, headers: websocket })
         assert.deepEqual(fields(await sent.head(), 'upgrade'), ['websocket'])
         const pieces = [
-          // A frame, the half of one, its rest with a close frame and what may not follow one, and bytes that are no
-          // frames.
+          // A frame, half of a frame, its rest with a close frame and with bytes that may not follow a close frame, and
+          // bytes that are not frames.
           Buffer.from('\x81\x05HELLO', 'latin1'),
           Buffer.from('\x82\x7e\x00\x80AB', 'latin1'),
           Buffer.concat([Buffer.alloc(126, 'A'), Buffer.from('\x88\x02\x03\x81\x81\x01A', 'latin1')]),

@@ -1,4 +1,4 @@
-/** What code for raw sockets writes, whole and byte by byte. */
+/** Responses that code writes to raw sockets, whole and byte by byte. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'

@@ -1,7 +1,6 @@
 /**
- * What node's own classes have for a listener: every method and property of a request, a response and their socket,
- * from the prototypes of this very Node, with arguments to call each method with. A method that is not in the table
- * fails the test that asks for it.
+ * Every method and property of node's request, response and socket, read from the prototypes of the running Node, with
+ * arguments for each method. A method that is missing from the table fails the test.
  */
 
 import { IncomingMessage, type Server, ServerResponse } from 'node:http'
@@ -10,7 +9,7 @@ import { PassThrough, type Stream } from 'node:stream'
 
 export type Subject = 'req' | 'res' | 'socket'
 
-/** Notes that a callback was called, and with which error. */
+/** Records that a callback was called, and its error. */
 export type Called = (error?: unknown) => void
 type Arguments = (called: Called) => unknown[]
 
@@ -35,7 +34,7 @@ const headers = { 'Content-Type': 'text/plain' }
 
 /** How each method is called, by its name; `subject.name` where subjects differ. */
 const table: Readonly<Record<string, readonly Arguments[] | undefined>> = {
-  // No method: nothing is inherited.
+  // Not a method: nothing is inherited.
   __proto__: null as never,
   // EventEmitter
   on: [listener],
@@ -136,7 +135,7 @@ const table: Readonly<Record<string, readonly Arguments[] | undefined>> = {
   setTypeOfService: [() => [0]],
 }
 
-/** Names that begin so are node's own business, unless the table has them. */
+/** Names with these prefixes are internal to node, unless the table has them. */
 const internal = /^(_|Symbol\((k[A-Z]|Stream\.|messaging_)|constructor$)/
 
 /** Methods of node's classes, most derived first. @throws Error for one without arguments in the table */
@@ -158,7 +157,7 @@ export function methods(): Method[] {
   return found
 }
 
-/** Properties that node's classes and this object of them have: accessors, and fields of the object itself. */
+/** Properties of node's classes and of this object: accessors, and own fields. */
 export function properties(subject: Subject, one: object): string[] {
   const names: Set<string> = new Set(Object.keys(one))
   for (const [key, descriptor] of members(prototypes[subject])) {

@@ -1,7 +1,7 @@
 /**
- * Calls every method of a request, a response and their socket, in every state that a listener can find them in, and
- * prints what came of it: a process of its own, because what is looked for ends processes. `node` or `gantry` says
- * whose server it is.
+ * Calls every method of a request, a response and their socket in every state that a listener can see, and prints the
+ * results. A process of its own, because some calls end the process. The argument `node` or `gantry` selects the
+ * server.
  */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -64,7 +64,7 @@ async function iterations(count: number): Promise<void> {
 }
 
 const uncaught: string[] = []
-// Before the handlers below, which would keep it.
+// Before the handlers below are added, which would catch it.
 const all = methods()
 process.on('uncaughtException', (error) => {
   if (process.env['TRACE']) console.error(error)
@@ -181,7 +181,7 @@ function valuesOf(subject: Subject, one: object): Record<string, string> {
   return values
 }
 
-/** A value as far as two servers can agree on it. */
+/** A value without the parts that differ between any two servers. */
 function shown(value: unknown): string {
   if (value instanceof Error) return `error ${codeOf(value)}`
   if (Array.isArray(value)) return `array of ${value.length}`
@@ -191,7 +191,7 @@ function shown(value: unknown): string {
 
 const names: Record<Subject, string[]> = { req: [], res: [], socket: [] }
 
-/** The properties that node's own objects have: both sides are asked for the same. */
+/** The properties of node's objects: both sides are read for the same ones. */
 async function learn(): Promise<void> {
   const server = await start('node')
   arrived = Promise.withResolvers()
@@ -219,5 +219,5 @@ for (const method of all) {
     process.stdout.write(`${JSON.stringify(report)}\n`)
   }
 }
-// A pipe that is full takes the rest later.
+// A full pipe accepts the rest later.
 process.stdout.write('', () => process.exit())

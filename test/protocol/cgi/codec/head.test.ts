@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { type CgiHead, CgiHeadReader, cgiHead } from '../../../../protocol/cgi/codec/head.ts'
 import { RemoteProtocolError } from '../../../../protocol/contract/errors.ts'
 
-/** The head of `text`, given whole, byte by byte and in two pieces; and what follows it. */
+/** The head of `text`, parsed whole, byte by byte and in two pieces; and the bytes after it. */
 function read(text: string): { head: CgiHead; rest: string } {
   const bytes = Buffer.from(text, 'latin1')
   const results = [
@@ -62,18 +62,18 @@ describe('a CGI response head', () => {
       'CGI_HEAD',
       /Traceback/,
     ],
-    ['a folded line', 'X-A: 1\n 2\n\n', 'CGI_HEAD', /no field/],
-    ['a name with a space before its colon', 'X-A : 1\n\n', 'CGI_HEAD', /no field/],
-    ['a control character', 'X-A: \x01\n\n', 'CGI_HEAD', /no field/],
-    ['a bare CR', 'X-A: 1\rX-B: 2\n\n', 'CGI_HEAD', /no field/],
-    ['no field at all', '\n', 'CGI_HEAD', /without a field/],
+    ['a folded line', 'X-A: 1\n 2\n\n', 'CGI_HEAD', /invalid header field/],
+    ['a name with a space before its colon', 'X-A : 1\n\n', 'CGI_HEAD', /invalid header field/],
+    ['a control character', 'X-A: \x01\n\n', 'CGI_HEAD', /invalid header field/],
+    ['a bare CR', 'X-A: 1\rX-B: 2\n\n', 'CGI_HEAD', /invalid header field/],
+    ['no field at all', '\n', 'CGI_HEAD', /without fields/],
     ['a status that is none', 'Status: OK\n\n', 'CGI_HEAD', /final status/],
     ['an informational status', 'Status: 101 Switching\n\n', 'CGI_HEAD', /final status/],
     ['two statuses', 'Status: 200\nStatus: 404\n\n', 'CGI_HEAD', /twice/],
     ['two locations', 'Location: /a\nLocation: /b\n\n', 'CGI_HEAD', /twice/],
-    ['two lengths', 'Content-Length: 1\nContent-Length: 2\n\n', 'CGI_HEAD', /two lengths/],
-    ['a length that is none', 'Content-Length: -1\n\n', 'CGI_HEAD', /no length/],
-    ['a transfer coding', 'Transfer-Encoding: chunked\n\n', 'CGI_HEAD', /framing/],
+    ['two lengths', 'Content-Length: 1\nContent-Length: 2\n\n', 'CGI_HEAD', /two values of Content-Length/],
+    ['a length that is none', 'Content-Length: -1\n\n', 'CGI_HEAD', /not a number of bytes/],
+    ['a transfer coding', 'Transfer-Encoding: chunked\n\n', 'CGI_HEAD', /the server frames the response/],
     ['more than its limit', `X-A: ${'a'.repeat(70_000)}\n\n`, 'CGI_HEAD', /longer than 65536/],
   ] as [string, string, string, RegExp][]) {
     it(`is refused: ${what}`, () => {
@@ -96,7 +96,7 @@ describe('a CGI response head', () => {
   })
 
   it('reports what is missing if the output ends early', () => {
-    assert.match(new CgiHeadReader().ended().message, /without an answer/)
+    assert.match(new CgiHeadReader().ended().message, /without a response/)
     const reader = new CgiHeadReader()
     reader.receive(Buffer.from('X-A: 1\n'))
     assert.match(reader.ended().message, /empty line/)

@@ -382,7 +382,7 @@ describe('HELLO', () => {
     const server = connection('server')
     server.receive(frame(Frame.HELLO, 0, 0, given({ version: 3, oldest: 2 })))
     assert.equal(server.failure?.code, 'VERSION')
-    assert.match(server.failure?.message ?? '', /here 1 to 1, there 2 to 3/)
+    assert.match(server.failure?.message ?? '', /this side speaks 1 to 1, the peer 2 to 3/)
     const caller = connection('caller')
     assert.deepEqual(caller.receive(drain(server).subarray(9 + 0xb1)).map(plain)[0]?.['code'], Goaway.VERSION)
   })

@@ -18,7 +18,7 @@ import { LinkWatch, PeerLinks, type WatchedLink } from '../../../../protocol/fra
 import { FakeClock } from '../../../support/clock.ts'
 import { call, linked, until } from '../link-support.ts'
 
-const EVENTS: readonly LifeEvent[] = ['heard', 'timeout', 'unreachable', 'rival', 'confirmed', 'rival lost']
+const EVENTS: readonly LifeEvent[] = ['received', 'timeout', 'unreachable', 'rival', 'confirmed', 'rival lost']
 
 /** In the order of EVENTS. `-`: nothing changes. */
 const ROWS: Record<Life, string> = {
@@ -52,7 +52,7 @@ suite('the life of a link', () => {
 
   test('returns to alive after any byte, in every state except dead', () => {
     for (const life of Object.keys(ROWS) as Life[]) {
-      if (life !== 'dead') assert.equal(nextLife(life, 'heard'), 'alive', life)
+      if (life !== 'dead') assert.equal(nextLife(life, 'received'), 'alive', life)
     }
   })
 
@@ -88,7 +88,7 @@ class FakeLink implements WatchedLink {
 
   /** Bytes arrive, PONGs among them. */
   answer(): void {
-    this.watch.heard()
+    this.watch.received()
     for (const { resolve } of this.#answers.splice(0)) resolve(1)
   }
 
@@ -180,7 +180,7 @@ suite('a watched link', () => {
     for (let round = 1; round <= 5; round++) {
       await pass(clock, TIMES.pingInterval)
       assert.deepEqual([link.life, link.pings], ['pinged', round])
-      link.watch.heard()
+      link.watch.received()
       assert.equal(link.life, 'alive')
     }
   })
@@ -190,7 +190,7 @@ suite('a watched link', () => {
     const link = new FakeLink(clock)
     for (let round = 0; round < 200; round++) {
       await pass(clock, 100)
-      link.watch.heard()
+      link.watch.received()
     }
     assert.ok(!link.lives.includes('suspect'))
   })
@@ -200,7 +200,7 @@ suite('a watched link', () => {
     link.busy = true
     await pass(clock, 20 * TIMES.silenceTimeout)
     assert.deepEqual([link.life, link.done], ['suspect', []])
-    link.watch.heard()
+    link.watch.received()
     assert.deepEqual([link.life, link.watch.trusted], ['alive', true])
   })
 
@@ -234,7 +234,7 @@ suite('a watched link', () => {
   test('is not dead when its bytes and the refusal arrive together, in either order', async () => {
     const { link } = await silent()
     link.watch.unreachable()
-    link.watch.heard()
+    link.watch.received()
     await turn()
     assert.deepEqual([link.life, link.done], ['alive', []])
   })
@@ -255,7 +255,7 @@ suite('a watched link', () => {
     await pass(clock, TIMES.pingInterval)
     clock.pause(60_000)
     // Now the bytes that the peer sent meanwhile are read.
-    link.watch.heard()
+    link.watch.received()
     await turn()
     assert.ok(!link.lives.includes('suspect'), link.lives.join())
   })
@@ -276,7 +276,7 @@ suite('a watched link', () => {
     const link = new FakeLink(clock)
     link.watch.stop()
     assert.equal(clock.pending, 0)
-    link.watch.heard()
+    link.watch.received()
     link.watch.unreachable()
     await turn()
     assert.deepEqual(link.done, [])

@@ -6,7 +6,7 @@ import { type Life, type LifeEvent, nextLife } from '../../../../protocol/frames
 import { Silence } from '../../../../protocol/frames/codec/silence.ts'
 import { seeded } from '../../../support/random.ts'
 
-const EVENTS: readonly LifeEvent[] = ['heard', 'timeout', 'unreachable', 'rival', 'confirmed', 'rival lost']
+const EVENTS: readonly LifeEvent[] = ['received', 'timeout', 'unreachable', 'rival', 'confirmed', 'rival lost']
 
 /** The reported changes of a link that is alive and gets `events`. */
 function newsOf(events: readonly LifeEvent[]): string[] {
@@ -24,9 +24,9 @@ function newsOf(events: readonly LifeEvent[]): string[] {
 }
 
 test('a silence is reported once, and so is its end, though a rival challenges the link in between', () => {
-  assert.deepEqual(newsOf(['timeout', 'timeout', 'heard']), ['silent', 'answers'])
-  assert.deepEqual(newsOf(['timeout', 'timeout', 'rival', 'heard']), ['silent', 'answers'])
-  assert.deepEqual(newsOf(['timeout', 'timeout', 'rival', 'timeout', 'rival lost', 'rival', 'heard']), [
+  assert.deepEqual(newsOf(['timeout', 'timeout', 'received']), ['silent', 'answers'])
+  assert.deepEqual(newsOf(['timeout', 'timeout', 'rival', 'received']), ['silent', 'answers'])
+  assert.deepEqual(newsOf(['timeout', 'timeout', 'rival', 'timeout', 'rival lost', 'rival', 'received']), [
     'silent',
     'answers',
   ])
@@ -34,11 +34,11 @@ test('a silence is reported once, and so is its end, though a rival challenges t
 })
 
 test('a link that becomes silent while a rival challenges it is reported too', () => {
-  assert.deepEqual(newsOf(['rival', 'timeout', 'rival lost', 'heard']), ['silent', 'answers'])
+  assert.deepEqual(newsOf(['rival', 'timeout', 'rival lost', 'received']), ['silent', 'answers'])
 })
 
 test('a rival alone is not reported', () => {
-  assert.deepEqual(newsOf(['rival', 'heard', 'timeout', 'rival', 'rival lost', 'heard']), [])
+  assert.deepEqual(newsOf(['rival', 'received', 'timeout', 'rival', 'rival lost', 'received']), [])
 })
 
 test('in any order of events, each reported end of a silence follows a reported start', () => {

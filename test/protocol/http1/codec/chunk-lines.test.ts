@@ -7,18 +7,18 @@ import { RequestParser } from '../../../../protocol/http1/codec/parser.ts'
 import { seeded } from '../../../support/random.ts'
 
 const HEAD = 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
-/** RFC 9112 §7.1.1, written out; lines that hold white space outside of quotes. */
+/** The grammar of RFC 9112 §7.1.1; lines that have white space outside quotes. */
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 const VALUE = `(?:${TOKEN}|"(?:[\\t \\x21\\x23-\\x5b\\x5d-\\x7e\\x80-\\xff]|\\\\[\\t \\x21-\\x7e\\x80-\\xff])*")`
 const LINE = new RegExp(`^[0-9A-Fa-f]+(?:[\\t ]*;[\\t ]*${TOKEN}(?:[\\t ]*=[\\t ]*${VALUE})?)*$`)
 
-/** The body that is read of a chunked one in pieces of `size` bytes; the error's code where it is refused. */
+/** The body of a chunked message that is read in pieces of `size` bytes; if it is refused, the code of the error. */
 function read(body: string, size: number): string {
   const parser = new RequestParser(defaultLimits)
   const bytes = Buffer.from(HEAD + body, 'latin1')
   let text = ''
   for (let at = 0; at < bytes.length; at += size) {
-    // A copy: what the parser gives out must be the client's bytes, whatever it did to read them.
+    // A copy: the parser must return the client's bytes, whatever it writes while it reads them.
     parser.push(Buffer.from(bytes.subarray(at, at + size)))
     for (let event = parser.next(); event !== 'more'; event = parser.next()) {
       if (event === 'data') text += Buffer.from(parser.data).toString('latin1')
@@ -38,7 +38,7 @@ suite('a chunk line', () => {
     for (let round = 0; round < 20_000; round++) {
       let line = '3'
       for (let count = Math.floor(next() * 9); count > 0; count--) line += PARTS[Math.floor(next() * PARTS.length)]!
-      // Without white space outside of quotes it is llhttp's to judge, which takes a little more.
+      // llhttp judges lines without white space outside quotes, and accepts a little more.
       const outside = line.replace(/"(?:[^"\\]|\\.)*"/g, '')
       const valid = LINE.test(line)
       if (!valid && !/[\t ]/.test(outside)) continue

@@ -5,7 +5,7 @@ import { defaultLimits } from '../../../../protocol/http1/codec/limits.ts'
 import { DateField } from '../../../../protocol/http1/date-field.ts'
 import { FakeClock } from '../../../support/clock.ts'
 
-/** A connection that was given these bytes, and read until there is no event left. */
+/** A connection that has received these bytes, and has no event left. */
 function given(text: string): Http1ServerConnection {
   const http = new Http1ServerConnection(defaultLimits, new DateField(new FakeClock()))
   give(http, text)

@@ -19,7 +19,7 @@ interface Result {
   error: { status: number; code: string } | undefined
 }
 
-/** What a parser makes of these pieces: the events, less how they were cut. */
+/** The parser's events for these pieces, independent of where the pieces are split. */
 function parse(pieces: Iterable<Uint8Array>, limits: Http1Limits = defaultLimits): Result {
   const parser = new RequestParser(limits)
   const messages: Message[] = []
@@ -130,7 +130,7 @@ describe('limits', () => {
 
   it('count chunk overhead over the whole body, without plain framing', () => {
     const chunk = `1;${'x'.repeat(30)}\r\na\r\n`
-    // Each chunk is 16 bytes over what a chunk needs; 16 KiB are 1,024 such, less what the last one has left.
+    // Each chunk has 16 bytes of overhead; 16 KiB are 1,024 such chunks, minus the rest of the last one.
     const text = (chunks: number): string =>
       `POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${chunk.repeat(chunks)}0\r\n\r\n`
     assert.equal(parse(whole(text(1000))).error, undefined)
@@ -239,7 +239,7 @@ describe('the parser', () => {
 })
 
 describe('for any bytes, however they are split,', () => {
-  /** Pieces of requests, good and bad, and noise: joined at random. */
+  /** Pieces of valid and invalid requests, and random bytes, joined at random. */
   const fragments = fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom(...GOOD.map(({ bytes }) => bytes).filter((bytes) => bytes.length < 2000)) },
     { weight: 2, arbitrary: fc.constantFrom(...BAD.map(({ bytes }) => bytes).filter((bytes) => bytes.length < 2000)) },
