@@ -41,10 +41,10 @@ export function withInterfaceHint(application: Application, shown: string): Appl
     let result: unknown
     try {
       result = application(environ, watched)
-      if (typeof (result as PromiseLike<unknown> | undefined)?.then !== 'function') return checkResult(result)
     } catch (error) {
       return explain(error)
     }
+    if (typeof (result as PromiseLike<unknown> | undefined)?.then !== 'function') return checkResult(result)
     return (result as Promise<unknown>).then(checkResult, explain)
   }
 

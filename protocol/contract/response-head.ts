@@ -68,7 +68,7 @@ export function checkHead(status: string, headers: Headers, upgrade: boolean): C
         : `status ${shown(status)}: an informational status is not a response; use environ.gantry.earlyHints`,
     )
   }
-  if (!Array.isArray(headers)) throw new TypeError(`headers ${shown(headers)} are not a list of [name, value]`)
+  if (!Array.isArray(headers)) throw new TypeError(`headers: expected an array of [name, value], got ${shown(headers)}`)
   let length = -1
   const copy: Headers = new Array(headers.length)
   for (let at = 0; at < headers.length; at++) {
@@ -106,7 +106,7 @@ export function checkHead(status: string, headers: Headers, upgrade: boolean): C
  * @throws TypeError as `checkHead`, and for fields that frame or route the message (RFC 9110 §6.5.1)
  */
 export function checkFields(headers: Headers, what: string): Headers {
-  if (!Array.isArray(headers)) throw new TypeError(`${what} ${shown(headers)} are not a list of [name, value]`)
+  if (!Array.isArray(headers)) throw new TypeError(`${what}: expected an array of [name, value], got ${shown(headers)}`)
   for (const field of headers) {
     if (!Array.isArray(field) || field.length !== 2)
       throw new TypeError(`${what}: ${shown(field)} is not [name, value]`)
@@ -143,6 +143,7 @@ function parseLength(value: string): number {
 /** A value of any type as short text for an error message. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
-  if (typeof value === 'object' && value !== null) return `a ${value.constructor?.name ?? 'plain'} object`
-  return String(value)
+  if (typeof value !== 'object' || value === null) return String(value)
+  const name = value.constructor?.name ?? 'Object'
+  return name === 'Object' ? 'a plain object' : `an instance of ${name}`
 }

@@ -70,7 +70,7 @@ function title(key: string, option: Option): string {
   if (option.secret) return environmentName(key)
   if (option.rest) return `-- ${placeholder(key, option)}`
   if (option.positional) return placeholder(key, option)
-  if (option.kind === 'flag') return option.default === true ? `--no-${flagName(key).slice(2)}` : flagName(key)
+  if (option.kind === 'flag') return option.default === true ? `--[no-]${flagName(key).slice(2)}` : flagName(key)
   return `${flagName(key)} ${placeholder(key, option)}`
 }
 

@@ -39,11 +39,13 @@ describe('a function that is treated as a WSGI application', () => {
   for (const [title, given] of [
     ['a fetch handler', () => new Response('x')],
     ['an async fetch handler', async () => new Response('x')],
+    ['a fetch handler that names its request', (_request: Request) => new Response('x')],
     ['a handler that reads its request first', (request: Request) => request.headers.get('x')],
   ] as const) {
     it(`${title} fails with a hint at --interface fetch`, async () => {
       const { message } = await failureOf(given)
       assert.match(message, /\(if app\.js exports a fetch handler, use --interface fetch\)$/)
+      assert.equal(message.split('--interface').length, 2, 'the hint appears once')
     })
   }
 

@@ -225,6 +225,12 @@ describe('an exchange', () => {
       /twice/,
     ],
     ['headers that are not pairs', '200 OK', [['X-A']], /\[name, value\]/],
+    [
+      'an object as headers',
+      '200 OK',
+      { 'X-A': 'b' },
+      /headers: expected an array of \[name, value\], got a plain object/,
+    ],
   ] as const) {
     it(`refuses ${what} with a TypeError`, () => {
       let thrown: unknown

@@ -30,7 +30,7 @@ test('help shows the usage, each option with its sentence, default and environme
   assert.match(help, /^Usage: gantry test MODULE \[options\]\n\nTests\.\n/)
   assert.match(help, / {2}--listen ADDRESS\n {6}Where to listen\.\n {6}\(default :1; list; GANTRY_LISTEN\)/)
   assert.match(help, / {2}--access-log json\|off\n/)
-  assert.match(help, / {2}--no-compress\n/)
+  assert.match(help, / {2}--\[no-\]compress\n/)
   assert.match(help, / {2}GANTRY_TOKEN\n {6}Secret\.\n {6}\(environment only\)/)
   assert.doesNotMatch(help, /internal|--token/)
 })
