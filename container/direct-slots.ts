@@ -3,11 +3,11 @@
  * requests of slow clients are aborted. `slots.ts` grants the slots; requests of proxies wait in the proxies.
  */
 
-import { type AwaitedBody, type BodyBufferHost, BodyBuffers, type Room } from '../pool/body-buffers.ts'
+import { type AwaitedBody, BodyWait, type BodyWaitHost, type Room } from '../pool/body-wait.ts'
 import { FairSlots, type SlotOwner, type SlotRequest, type SlotRules } from '../pool/fair-slots.ts'
 import type { Waiting } from '../pool/queue.ts'
 import type { Measurement } from '../pool/slow-watch.ts'
-import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
+import type { ClientKey, ClientShares } from '../protocol/client/client-shares.ts'
 import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
 import type { ClientView, WaitsFor } from '../protocol/contract/client-view.ts'
 import { httpError } from '../protocol/contract/coded-errors.ts'
@@ -30,11 +30,11 @@ interface DirectSlotsOptions {
 }
 
 /** Grants slots to the requests of the container's port. */
-export class DirectSlots implements SlotOwner, BodyBufferHost {
+export class DirectSlots implements SlotOwner, BodyWaitHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly options: DirectSlotsOptions
-  readonly bodies: BodyBuffers
+  readonly bodies: BodyWait
   readonly line: FairSlots<DirectRequest>
   readonly #slots: Slots
   #arrivals = 0
@@ -45,7 +45,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
     this.deadlines = deadlines
     this.options = options
     this.#slots = slots
-    this.bodies = new BodyBuffers(this, { each: rules.bodyBuffer, total: rules.bodyBufferTotal, longest: queueTimeout })
+    this.bodies = new BodyWait(this, { each: rules.bodyBuffer, total: rules.bodyBufferTotal, longest: queueTimeout })
     this.line = new FairSlots(this, rules)
     slots.onRoom = () => this.#dispatch()
     slots.onScarce = () => this.line.filled()
@@ -105,7 +105,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
     return this.#slots.running >= this.#slots.size || this.#slots.scarce
   }
 
-  *others(): Iterable<[Share, number]> {
+  *others(): Iterable<[ClientKey, number]> {
     for (const link of this.#slots.short) yield [link, 1]
   }
 
@@ -151,7 +151,7 @@ class DirectRequest implements SlotRequest, Expirable {
   place = -1
   readonly #host: DirectSlots
   #awaited: AwaitedBody | undefined
-  #share: Share | undefined
+  #share: ClientKey | undefined
   #phase: Phase = 'arriving'
   #start: (() => void) | undefined
   #reject: ((error: unknown) => void) | undefined
@@ -170,7 +170,7 @@ class DirectRequest implements SlotRequest, Expirable {
     return this.#awaited !== undefined
   }
 
-  get share(): Share {
+  get share(): ClientKey {
     this.#share ??= this.#host.options.shares.of(this.environ.REMOTE_ADDR, this)
     return this.#share
   }

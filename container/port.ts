@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
 import { accessLog, refusedLog } from '../middleware/access-log/access-log.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import type { Drain } from '../process/drain.ts'
-import { ClientShares, type Share } from '../protocol/client/client-shares.ts'
+import { type ClientKey, ClientShares } from '../protocol/client/client-shares.ts'
 import { UNIX_PEER } from '../protocol/client/peers.ts'
 import type { Application, Environ } from '../protocol/contract/application.ts'
 import { type Context, REQUEST_ID } from '../protocol/contract/context.ts'
@@ -16,7 +16,7 @@ import type { AbortError } from '../protocol/contract/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/contract/exchange.ts'
 import { serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Connection, Http1Options } from '../protocol/http1/options.ts'
-import { Refusals } from '../protocol/http1/refusals.ts'
+import { OverLimitConnections } from '../protocol/http1/over-limit-connections.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/net/address.ts'
 import type { Deadlines } from '../protocol/net/clock.ts'
@@ -77,7 +77,7 @@ export class Port {
   readonly #shares: ClientShares
   /** How many connections above the limit may wait until their protocol is known. */
   readonly #undecided: number
-  readonly #refusals: Refusals
+  readonly #refusals: OverLimitConnections
   #wasReached = false
 
   constructor(application: Application, options: ContainerOptions, services: PortServices) {
@@ -100,7 +100,7 @@ export class Port {
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
     const onRefused = refusedLog(lines)
-    this.#refusals = new Refusals(clock, refusalsThatFit(most, DESCRIPTORS_EACH), onRefused)
+    this.#refusals = new OverLimitConnections(clock, refusalsThatFit(most, DESCRIPTORS_EACH), onRefused)
     const direct = {
       ...http1Settings(options),
       facts,
@@ -216,7 +216,7 @@ export class Port {
     }
   }
 
-  #keep(connection: Http1Connection | UwsgiConnection, share?: Share): void {
+  #keep(connection: Http1Connection | UwsgiConnection, share?: ClientKey): void {
     connection.share = share
     this.#connections.add(connection)
     this.#limit.entered(connection)

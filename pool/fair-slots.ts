@@ -3,7 +3,7 @@
  * are slow. Used by the proxy's pool and a container's port, which know how many slots there are.
  */
 
-import type { Share } from '../protocol/client/client-shares.ts'
+import type { ClientKey } from '../protocol/client/client-shares.ts'
 import type { Clock } from '../protocol/net/clock.ts'
 import { type FairlyWaiting, SlotQueue } from './slot-queue.ts'
 import { SlowWatch, type SlowWatchHost, type WatchedRequest } from './slow-watch.ts'
@@ -38,7 +38,7 @@ export interface SlotOwner {
   /** Whether slots exist and all are taken. */
   readonly full: boolean
   /** Clients whose requests wait for the same slots elsewhere, with the number of those requests. */
-  others?(): Iterable<[Share, number]>
+  others?(): Iterable<[ClientKey, number]>
 }
 
 /**
@@ -55,7 +55,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
   readonly #queue: SlotQueue<T> = new SlotQueue()
   readonly #watch: SlowWatch
   /** How many slots each client holds; known only while requests wait. */
-  #held: Map<Share, number> | undefined
+  #held: Map<ClientKey, number> | undefined
   /**
    * Slots of aborted requests that no request has taken yet. Every second one goes to the newest request of a client:
    * its older requests may be slow too, and a fast request must not wait behind all of them.
@@ -150,7 +150,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
     this.#watch.startMeasuring()
   }
 
-  #count(share: Share, change: 1 | -1): void {
+  #count(share: ClientKey, change: 1 | -1): void {
     const held = this.#held!
     const count = (held.get(share) ?? 0) + change
     if (count > 0) held.set(share, count)
@@ -159,7 +159,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
 
   // ---- SlowWatchHost -----------------------------------------------------------------------------------------------
 
-  waiting(): Map<Share, number> {
+  waiting(): Map<ClientKey, number> {
     const waiting = this.#queue.counts()
     for (const [share, count] of this.#owner.others?.() ?? []) waiting.set(share, count)
     return waiting

@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream'
 import type { Environ, StartResponse } from '../protocol/contract/application.ts'
 import { Caller, type ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'
 import type { Identity } from '../protocol/frames/codec/hello.ts'
-import { isSilent, isTrusted, type Life, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/codec/liveness.ts'
+import { isAnswering, isSilent, type Life, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/codec/liveness.ts'
 import { Silence } from '../protocol/frames/codec/silence.ts'
 import type { Token } from '../protocol/frames/codec/tokens.ts'
 import type { PeerLinks } from '../protocol/frames/watch.ts'
@@ -43,7 +43,7 @@ export interface LinkEnds {
   readonly onLeaving?: (() => void) | undefined
   readonly onReady?: (() => void) | undefined
   /** Called when the link becomes silent, or answers again. */
-  readonly onTrustChange?: ((trusted: boolean) => void) | undefined
+  readonly onAnsweringChange?: ((isAnswering: boolean) => void) | undefined
   /** Timeout of the container's handshake, milliseconds. */
   readonly handshakeTimeout?: number | undefined
   /** Called once. */
@@ -100,7 +100,7 @@ export class FramesUpstream implements Upstream {
   }
 
   get grant(): number {
-    return this.#caller.trusted ? this.#caller.grant : 0
+    return this.#caller.isAnswering ? this.#caller.grant : 0
   }
 
   get inFlight(): number {
@@ -139,8 +139,8 @@ export class FramesUpstream implements Upstream {
   }
 
   /** Whether the container has answered recently. */
-  get trusted(): boolean {
-    return this.#caller.trusted
+  get isAnswering(): boolean {
+    return this.#caller.isAnswering
   }
 
   /** A new connection to the same address was refused or timed out: closes the link if it is silent too. */
@@ -169,7 +169,7 @@ export class FramesUpstream implements Upstream {
   }
 
   #lived(life: Life, before: Life): void {
-    const trusted = isTrusted(life)
+    const answering = isAnswering(life)
     const member = this.name
     switch (this.#silence.news(life)) {
       case 'silent':
@@ -188,7 +188,7 @@ export class FramesUpstream implements Upstream {
           'container is lost: it does not answer on this link, and a second connection was refused, timed out, or showed that this link is broken',
         )
     }
-    if (trusted !== isTrusted(before)) this.onChange()
-    if (isSilent(life) !== isSilent(before)) this.#ends.onTrustChange?.(!isSilent(life))
+    if (answering !== isAnswering(before)) this.onChange()
+    if (isSilent(life) !== isSilent(before)) this.#ends.onAnsweringChange?.(!isSilent(life))
   }
 }

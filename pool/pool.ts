@@ -13,7 +13,7 @@ import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { backoff } from '../protocol/net/backoff.ts'
 import { type Clock, Deadlines } from '../protocol/net/clock.ts'
-import { type BodyBufferHost, BodyBuffers, type Room } from './body-buffers.ts'
+import { BodyWait, type BodyWaitHost, type Room } from './body-wait.ts'
 import { type Choice, choose, pick } from './choose.ts'
 import { FairSlots, SLOT_RULES, type SlotOwner } from './fair-slots.ts'
 import { Member, type MemberState } from './member.ts'
@@ -43,14 +43,14 @@ const FEWEST_SLOTS = 16
  * console.log(application.pool.inspect(), requests, lost)
  * ```
  */
-export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
+export class Pool implements RequestHost, SlotOwner, BodyWaitHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly queueTimeout: number
   readonly retries: number
   readonly timeout: number
   readonly idleTimeout: number
-  readonly bodies: BodyBuffers
+  readonly bodies: BodyWait
   readonly shares: ClientShares
   readonly slots: FairSlots<PooledRequest>
   readonly counters: PoolCounters = { requests: 0, replays: 0, lost: 0, joined: 0, left: 0 }
@@ -78,7 +78,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     this.idleTimeout = options.idleTimeout
     this.#queueSize = options.queueSize
     const rules = options.slots ?? SLOT_RULES
-    this.bodies = new BodyBuffers(this, {
+    this.bodies = new BodyWait(this, {
       each: rules.bodyBuffer,
       total: rules.bodyBufferTotal,
       longest: options.queueTimeout,
@@ -208,7 +208,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     return this.#members.ready.length === 0 && this.#members.full.length > 0
   }
 
-  /** Of BodyBufferHost. */
+  /** Of BodyWaitHost. */
   room(): Room {
     if (this.queued > 0) return 'none'
     let free = 0

@@ -11,7 +11,7 @@ import { IDEMPOTENT_METHODS } from '../protocol/contract/methods.ts'
 import type { UpstreamUse } from '../protocol/contract/upstream-use.ts'
 import { ReplayableBody } from '../protocol/frames/caller.ts'
 import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
-import type { AwaitedBody, BodyBuffers } from './body-buffers.ts'
+import type { AwaitedBody, BodyWait } from './body-wait.ts'
 import type { Choice } from './choose.ts'
 import type { Member } from './member.ts'
 import { type Failure, isFailure, judge, RETRY_AFTER } from './replay.ts'
@@ -27,7 +27,7 @@ export interface RequestHost extends SlotRequestHost {
   readonly retries: number
   readonly timeout: number
   readonly idleTimeout: number
-  readonly bodies: BodyBuffers
+  readonly bodies: BodyWait
   choose(request: PooledRequest): Choice<Member>
   enqueue(request: PooledRequest): void
   dequeue(request: PooledRequest): void

@@ -3,12 +3,12 @@
  * among equals, to the one that was served longest ago. Work that holds no slots is queued by `fair-queue.ts`.
  */
 
-import type { Share } from '../protocol/client/client-shares.ts'
+import type { ClientKey } from '../protocol/client/client-shares.ts'
 import { Queue, type Waiting } from './queue.ts'
 
 /** A waiting request, and its client. */
 export interface FairlyWaiting extends Waiting {
-  readonly share: Share
+  readonly share: ClientKey
   /**
    * Whether the request had a slot before and returned to the queue: it is never refused to make room. Default: false.
    */
@@ -19,7 +19,7 @@ export interface FairlyWaiting extends Waiting {
 export type Order = 'oldest' | 'newest'
 
 interface Lane<T extends Waiting> {
-  readonly share: Share
+  readonly share: ClientKey
   readonly requests: Queue<T>
   /** The number of requests served in all when the client was last served, or when its first request arrived. */
   servedAt: number
@@ -27,7 +27,7 @@ interface Lane<T extends Waiting> {
 
 /** The waiting requests of all clients. */
 export class SlotQueue<T extends FairlyWaiting> {
-  readonly #lanes: Map<Share, Lane<T>> = new Map()
+  readonly #lanes: Map<ClientKey, Lane<T>> = new Map()
   #size = 0
   #served = 0
 
@@ -36,13 +36,13 @@ export class SlotQueue<T extends FairlyWaiting> {
   }
 
   /** How many requests of each client wait. */
-  counts(): Map<Share, number> {
-    const counts: Map<Share, number> = new Map()
+  counts(): Map<ClientKey, number> {
+    const counts: Map<ClientKey, number> = new Map()
     for (const { share, requests } of this.#lanes.values()) counts.set(share, requests.size)
     return counts
   }
 
-  count(share: Share): number {
+  count(share: ClientKey): number {
     return this.#lanes.get(share)?.requests.size ?? 0
   }
 
@@ -72,7 +72,7 @@ export class SlotQueue<T extends FairlyWaiting> {
    * @param held how many slots a client holds
    * @param passed requests to skip, since they cannot use a free slot
    */
-  next(held: (share: Share) => number, order: Order = 'oldest', passed?: ReadonlySet<T>): T | undefined {
+  next(held: (share: ClientKey) => number, order: Order = 'oldest', passed?: ReadonlySet<T>): T | undefined {
     let found: T | undefined
     let fewest = Number.POSITIVE_INFINITY
     let servedAt = Number.POSITIVE_INFINITY
@@ -93,8 +93,8 @@ export class SlotQueue<T extends FairlyWaiting> {
    * The client with the most waiting requests, if it has more than `count`. A client whose waiting requests have all
    * returned to the queue does not qualify: such requests are not refused.
    */
-  most(count: number): Share | undefined {
-    let found: Share | undefined
+  most(count: number): ClientKey | undefined {
+    let found: ClientKey | undefined
     let most = count
     for (const { share, requests } of this.#lanes.values()) {
       if (requests.size <= most || this.refusable(share, 'newest') === undefined) continue
@@ -108,7 +108,7 @@ export class SlotQueue<T extends FairlyWaiting> {
    * The request of a client to refuse; undefined if there is none. Requests that returned to the queue are never
    * refused.
    */
-  refusable(share: Share, order: Order): T | undefined {
+  refusable(share: ClientKey, order: Order): T | undefined {
     const requests = this.#lanes.get(share)?.requests
     if (requests === undefined) return undefined
     let item = order === 'oldest' ? requests.first : requests.last

@@ -3,7 +3,7 @@
  * client is behind. `request.ts` carries the request.
  */
 
-import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
+import type { ClientKey, ClientShares } from '../protocol/client/client-shares.ts'
 import type { Environ } from '../protocol/contract/application.ts'
 import type { ClientView, WaitsFor } from '../protocol/contract/client-view.ts'
 import type { Context } from '../protocol/contract/context.ts'
@@ -30,7 +30,7 @@ export abstract class PooledSlotRequest implements SlotRequest, SlotUser {
   readonly #host: SlotRequestHost
   readonly #environ: Environ
   readonly #body: ReplayableBody
-  #share: Share | undefined
+  #share: ClientKey | undefined
   /** The member whose slot the request holds, also while its response is sent. */
   #holds: Member | undefined
 
@@ -56,7 +56,7 @@ export abstract class PooledSlotRequest implements SlotRequest, SlotUser {
     this.#host.slots.ended(this)
   }
 
-  get share(): Share {
+  get share(): ClientKey {
     this.#share ??= this.#host.shares.of(this.#environ.REMOTE_ADDR, this)
     return this.#share
   }

@@ -3,11 +3,11 @@
  * behind, and how many slots it holds and wants. Pure; `slow-watch.ts` measures and aborts.
  */
 
-import type { Share } from '../protocol/client/client-shares.ts'
+import type { ClientKey } from '../protocol/client/client-shares.ts'
 
 /** A request that holds a slot. */
 export interface Holder {
-  readonly share: Share
+  readonly share: ClientKey
   /** How far its client is behind the minimum rate, ms: `debtOf`. */
   readonly debt: number
   /** How long the request has waited for its client without interruption, ms. */
@@ -53,7 +53,7 @@ export function debtOf(before: number, elapsed: number, bytes: number, rate: num
  */
 export function victims<T extends Holder>(
   holders: readonly T[],
-  waiting: ReadonlyMap<Share, number>,
+  waiting: ReadonlyMap<ClientKey, number>,
   { patience, freed = 0 }: SlowRules,
 ): T[] {
   if (waiting.size === 0 || holders.length === 0) return []
@@ -92,10 +92,10 @@ export function victims<T extends Holder>(
 class SlotCounts {
   /** An equal share of the slots. */
   readonly fair: number
-  readonly #held: Map<Share, number> = new Map()
-  readonly #greedy: Set<Share> = new Set()
+  readonly #held: Map<ClientKey, number> = new Map()
+  readonly #greedy: Set<ClientKey> = new Set()
 
-  constructor(holders: readonly Holder[], waiting: ReadonlyMap<Share, number>) {
+  constructor(holders: readonly Holder[], waiting: ReadonlyMap<ClientKey, number>) {
     for (const { share } of holders) this.#held.set(share, this.of(share) + 1)
     const shares = new Set([...this.#held.keys(), ...waiting.keys()])
     this.fair = Math.ceil(holders.length / shares.size)
@@ -104,15 +104,15 @@ class SlotCounts {
     }
   }
 
-  of(share: Share): number {
+  of(share: ClientKey): number {
     return this.#held.get(share) ?? 0
   }
 
-  isGreedy(share: Share): boolean {
+  isGreedy(share: ClientKey): boolean {
     return this.#greedy.has(share)
   }
 
-  move(from: Share, to: Share): void {
+  move(from: ClientKey, to: ClientKey): void {
     this.#held.set(from, this.of(from) - 1)
     this.#held.set(to, this.of(to) + 1)
   }
@@ -120,7 +120,7 @@ class SlotCounts {
 
 /** One client's requests; the last of them is aborted first. */
 interface Entry<T> {
-  readonly share: Share
+  readonly share: ClientKey
   readonly list: T[]
   readonly order: number
   /** The last request of the list, by which the entry was placed in the heap. */
@@ -138,7 +138,7 @@ interface Entry<T> {
 class Lists<T extends Holder> {
   readonly #slots: SlotCounts
   readonly #compare: (a: T, b: T) => number
-  readonly #entries: Map<Share, Entry<T>> = new Map()
+  readonly #entries: Map<ClientKey, Entry<T>> = new Map()
   readonly #heap: Entry<T>[] = []
 
   constructor(slots: SlotCounts, compare: (a: T, b: T) => number) {
@@ -171,7 +171,7 @@ class Lists<T extends Holder> {
    * @param to the client that gets the slot
    * @param mayLose if true for a client, then also for every client with at least as many slots, except `to`
    */
-  take(to: Share, mayLose: (share: Share) => boolean): T | undefined {
+  take(to: ClientKey, mayLose: (share: ClientKey) => boolean): T | undefined {
     let first = this.#first()
     let aside: Entry<T> | undefined
     if (first?.share === to && !mayLose(to)) {
@@ -196,7 +196,7 @@ class Lists<T extends Holder> {
   }
 
   /** A client has gained a slot. */
-  raised(share: Share): void {
+  raised(share: ClientKey): void {
     const entry = this.#entries.get(share)
     if (!entry) return
     entry.isOld = true

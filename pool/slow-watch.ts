@@ -3,7 +3,7 @@
  * `slow-clients.ts` chooses. While a slot is free, nothing runs here.
  */
 
-import type { Share } from '../protocol/client/client-shares.ts'
+import type { ClientKey } from '../protocol/client/client-shares.ts'
 import type { WaitsFor } from '../protocol/contract/client-view.ts'
 import { AbortError } from '../protocol/contract/errors.ts'
 import { runIsolated } from '../protocol/contract/isolated.ts'
@@ -12,7 +12,7 @@ import { debtOf, type Holder, victims } from './slow-clients.ts'
 
 /** A running request. */
 export interface WatchedRequest {
-  readonly share: Share
+  readonly share: ClientKey
   readonly waitsFor: WaitsFor
   /** Bytes that the client has delivered (`upload`) or accepted (`download`) so far. */
   moved(direction: WaitsFor): number
@@ -26,7 +26,7 @@ export interface SlowWatchHost {
   /** The requests that hold the slots. */
   readonly running: readonly WatchedRequest[]
   /** How many requests of each client wait for a slot, as a new map that the caller may change. */
-  waiting(): Map<Share, number>
+  waiting(): Map<ClientKey, number>
   /** Whether no slot is free. */
   readonly scarce: boolean
   /** Called before `count` requests are aborted: their slots become free now or soon. */
@@ -74,7 +74,7 @@ export class Measurement implements Holder {
     this.request = request
   }
 
-  get share(): Share {
+  get share(): ClientKey {
     return this.request.share
   }
 
@@ -137,7 +137,7 @@ export class SlowWatch {
    * @param newcomer the client of that request
    * @returns how many were aborted
    */
-  abortFor(newcomer: Share): number {
+  abortFor(newcomer: ClientKey): number {
     if (!this.#timer || this.#fruitless >= FRUITLESS_MAX) return 0
     // A client may have caught up since the last measurement.
     this.#elapse()
@@ -147,11 +147,11 @@ export class SlowWatch {
   }
 
   /** Whether a running request waits for this client: its waiting requests are probably slow too, the oldest first. */
-  isSlow(share: Share): boolean {
+  isSlow(share: ClientKey): boolean {
     return this.#host.running.some((request) => request.share === share && (request.measured?.waited ?? 0) > 0)
   }
 
-  #abort(newcomer?: Share): number {
+  #abort(newcomer?: ClientKey): number {
     const holders: Measurement[] = []
     for (const { measured } of this.#host.running) if (measured) holders.push(measured)
     const waiting = this.#host.waiting()

@@ -19,10 +19,10 @@ import { watchDescriptors } from '../protocol/net/descriptors.ts'
 import type { CommonOptions } from '../protocol/options/common-options.ts'
 import { keepChannel } from './channel.ts'
 import { keepCompiledCode } from './compiled-code.ts'
+import { DelayedSignals } from './delayed-signals.ts'
 import type { DrainOptions } from './drain.ts'
-import { type KeepAlive, keepProcessAlive } from './keep-alive.ts'
-import { SignalHold } from './signal-hold.ts'
 import { onStopSignals, type StopSignal } from './signals.ts'
+import { type KeepAlive, keepProcessAlive } from './stay-alive.ts'
 import { onUncaught } from './uncaught.ts'
 import { collectYoungGeneration } from './young-collection.ts'
 
@@ -309,7 +309,7 @@ export async function run(
     stop(signal, signal)
   }
   const quit = supervised ? () => {} : (code: number) => exitNow(code)
-  const signals = new SignalHold(process)
+  const signals = new DelayedSignals(process)
   onStopSignals(signals, systemClock, { finish, quit }, supervised ? ['SIGTERM'] : undefined)
   if (process.connected) {
     keepChannel(process)

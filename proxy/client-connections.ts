@@ -14,7 +14,7 @@ import { AbortError } from '../protocol/contract/errors.ts'
 import type { ExchangeHost } from '../protocol/contract/exchange.ts'
 import { serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Connection, Http1Options } from '../protocol/http1/options.ts'
-import { Refusals } from '../protocol/http1/refusals.ts'
+import { OverLimitConnections } from '../protocol/http1/over-limit-connections.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import type { TcpAddress, UnixAddress } from '../protocol/net/address.ts'
 import { type Clock, Deadlines, type Timer } from '../protocol/net/clock.ts'
@@ -57,7 +57,7 @@ export class ClientConnections implements ExchangeHost {
   readonly #connections: Set<Http1Connection> = new Set()
   readonly #limit: ConnectionLimit
   readonly #shares: ClientShares
-  readonly #refusals: Refusals
+  readonly #refusals: OverLimitConnections
   #listening = true
 
   constructor(
@@ -75,7 +75,7 @@ export class ClientConnections implements ExchangeHost {
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#shares = new ClientShares(options.trustedPeers)
     const onRefused = refusedLog(accessLines)
-    this.#refusals = new Refusals(clock, refusalsThatFit(most, each), onRefused)
+    this.#refusals = new OverLimitConnections(clock, refusalsThatFit(most, each), onRefused)
     this.#http = {
       ...http1Settings(options),
       host: this,

@@ -4,7 +4,7 @@
  */
 
 import type { DrainOptions } from '../../process/drain.ts'
-import type { KeepAlive } from '../../process/keep-alive.ts'
+import type { KeepAlive } from '../../process/stay-alive.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { HttpAddress } from '../../protocol/net/address.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'

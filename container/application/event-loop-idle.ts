@@ -3,7 +3,7 @@
  * it.
  */
 
-import type { KeepAlive } from '../../process/keep-alive.ts'
+import type { KeepAlive } from '../../process/stay-alive.ts'
 
 /**
  * Node lists standard output and error as active although they do not keep the process alive. A stream with a pending

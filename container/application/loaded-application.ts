@@ -5,7 +5,7 @@
  */
 
 import { installLightFetch } from '../../interfaces/fetch/light.ts'
-import type { KeepAlive } from '../../process/keep-alive.ts'
+import type { KeepAlive } from '../../process/stay-alive.ts'
 import type { Middleware } from '../../protocol/contract/application.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { Address } from '../../protocol/net/address.ts'

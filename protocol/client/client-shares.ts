@@ -8,7 +8,7 @@ import { clientKey } from './client-key.ts'
 import type { TrustedPeers } from './peers.ts'
 
 /** A string is the key of a client; an object is a single request or connection whose client is not known. */
-export type Share = string | object
+export type ClientKey = string | object
 
 /** The number of cached addresses: most clients send several requests. */
 const REMEMBERED = 1_000
@@ -31,7 +31,7 @@ export class ClientShares {
    *
    * @param alone the request or connection itself; it is the share if the client is not known
    */
-  of(address: string, alone: object): Share {
+  of(address: string, alone: object): ClientKey {
     let share = this.#known.get(address)
     if (share === undefined && !this.#known.has(address)) {
       share = isIP(address) !== 0 && !this.#trustedPeers.has(address) ? clientKey(address) : undefined

@@ -1,6 +1,6 @@
 /**
  * Lets several copies of Gantry in one process (for example a global command and an application's own dependency)
- * recognise each other's objects. `copies.ts` finds the versions of the copies.
+ * recognise each other's objects. `loaded-versions.ts` finds the versions of the copies.
  */
 
 const ordinary = Function.prototype[Symbol.hasInstance]

@@ -1,6 +1,6 @@
 /**
  * The client of one request as its gateway sees it: whether the request waits for the client, how many bytes have
- * passed, and how to end it. `slow-watch.ts` and `body-buffers.ts` decide by it.
+ * passed, and how to end it. `slow-watch.ts` and `body-wait.ts` decide by it.
  */
 
 import type { AbortError } from './errors.ts'

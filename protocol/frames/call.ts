@@ -13,10 +13,10 @@ import type { FrameEvent } from './codec/connection.ts'
 import { Reset } from './codec/constants.ts'
 import type { RequestFields } from './codec/head.ts'
 import type { FrameStream } from './codec/stream.ts'
-import { StreamDuplex } from './duplex.ts'
 import type { Link } from './link.ts'
 import type { ReplayableBody, SendAttempt } from './replayable-body.ts'
 import { ResponseBody, type ResponseBodySource } from './response-body.ts'
+import { UpgradedStream } from './upgraded-stream.ts'
 
 /** The call's view of its `Caller`. */
 export interface CallOwner {
@@ -54,7 +54,7 @@ export class FrameCall implements SendAttempt, ResponseBodySource {
   /** Whether the connection has the whole request. */
   #sent = false
   #response: ResponseBody | undefined
-  #duplex: StreamDuplex | undefined
+  #duplex: UpgradedStream | undefined
 
   constructor(
     owner: CallOwner,
@@ -288,7 +288,7 @@ export class FrameCall implements SendAttempt, ResponseBodySource {
       this.#respond([])
       return
     }
-    const duplex = new StreamDuplex(this.#owner.link, this.#stream!, () => this.#owner.upgradeEnded())
+    const duplex = new UpgradedStream(this.#owner.link, this.#stream!, () => this.#owner.upgradeEnded())
     this.#duplex = duplex
     this.#owner.upgradeStarted()
     this.#finish()

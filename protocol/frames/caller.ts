@@ -148,8 +148,8 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
   }
 
   /** Whether the peer answers. A link whose peer does not answer must get no new requests. */
-  get trusted(): boolean {
-    return this.#watch?.trusted ?? true
+  get isAnswering(): boolean {
+    return this.#watch?.isAnswering ?? true
   }
 
   /** Whether the peer has sent GOAWAY. */

@@ -178,7 +178,7 @@ class Remote {
 
   /** Whether requests run on a silent link: another connection decides whether they are lost. */
   get #hasSilentRequests(): boolean {
-    for (const link of this.#links) if (!link.trusted && link.busy) return true
+    for (const link of this.#links) if (!link.isAnswering && link.busy) return true
     return false
   }
 

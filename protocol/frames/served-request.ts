@@ -19,8 +19,8 @@ import { Reset } from './codec/constants.ts'
 import type { FrameEvent } from './codec/events.ts'
 import type { FrameStream } from './codec/stream.ts'
 import { RequestState } from './codec/stream-state.ts'
-import { StreamDuplex } from './duplex.ts'
 import type { Link } from './link.ts'
+import { UpgradedStream } from './upgraded-stream.ts'
 
 /** The request's view of its link. */
 export interface RequestOwner {
@@ -49,7 +49,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   readonly #declared: number
   /** Body bytes that have arrived. */
   #received = 0
-  #duplex: StreamDuplex | undefined
+  #duplex: UpgradedStream | undefined
   #settled = false
   #released = false
   #done = false
@@ -264,7 +264,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
 
   upgrade(): Duplex {
     const owner = this.#owner
-    this.#duplex = new StreamDuplex(owner.link, this.#stream, () => {
+    this.#duplex = new UpgradedStream(owner.link, this.#stream, () => {
       owner.upgradeEnded(this)
       this.#release()
     })

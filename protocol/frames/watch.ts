@@ -7,8 +7,8 @@ import type { Clock, Timer } from '../net/clock.ts'
 import { afterSilence } from '../net/silence-timer.ts'
 import type { Identity } from './codec/hello.ts'
 import {
+  isAnswering,
   isSilent,
-  isTrusted,
   type Life,
   type LifeEvent,
   type LivenessTimes,
@@ -65,8 +65,8 @@ export class LinkWatch {
     return this.#life
   }
 
-  get trusted(): boolean {
-    return isTrusted(this.#life)
+  get isAnswering(): boolean {
+    return isAnswering(this.#life)
   }
 
   get silent(): boolean {
@@ -116,7 +116,7 @@ export class LinkWatch {
   /** The same peer has completed a handshake on another link, `rival`. */
   challenge(rival: LinkWatch): void {
     if (this.#link.peerGoingAway || !this.#running) return
-    if (!this.#rival?.trusted) {
+    if (!this.#rival?.isAnswering) {
       this.#rival = rival
       // The previous rival has become silent itself.
       if (this.#life === 'unconfirmed') this.#askRival()
@@ -139,7 +139,7 @@ export class LinkWatch {
     const life = nextLife(before, event)
     if (life === before && event !== 'timeout') return
     this.#life = life
-    if (isTrusted(life)) this.#rival = undefined
+    if (isAnswering(life)) this.#rival = undefined
     if (life !== before) this.#options.onLife?.(life, before)
     // `onLife` may have closed the link.
     if (!this.#running || this.#life !== life) return
@@ -230,7 +230,7 @@ export class PeerLinks {
   other(watch: LinkWatch): LinkWatch | undefined {
     const key = keyOf(watch)
     for (const other of (key === undefined ? undefined : this.#links.get(key)) ?? []) {
-      if (other !== watch && other.trusted) return other
+      if (other !== watch && other.isAnswering) return other
     }
     return undefined
   }

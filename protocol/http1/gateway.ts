@@ -4,7 +4,7 @@
  */
 
 import type { Duplex } from 'node:stream'
-import type { Share } from '../client/client-shares.ts'
+import type { ClientKey } from '../client/client-shares.ts'
 import type { Application } from '../contract/application.ts'
 import { peerError } from '../contract/coded-errors.ts'
 import type { ConnectionFacts } from '../contract/environ.ts'
@@ -53,7 +53,7 @@ export function serveHttp1(
 const NEVER: number = Number.POSITIVE_INFINITY
 
 class Http1Gateway implements Http1Connection, TransportOwner, Idle {
-  share: Share | undefined = undefined
+  share: ClientKey | undefined = undefined
   readonly #options: Http1Options
   readonly #facts: ConnectionFacts
   readonly #timeouts: Http1Timeouts

@@ -3,7 +3,7 @@
  * and defaults.
  */
 
-import type { Share } from '../client/client-shares.ts'
+import type { ClientKey } from '../client/client-shares.ts'
 import type { ForwardedRules } from '../client/resolve-client.ts'
 import type { ConnectionFacts, ProcessFacts, RequestHead } from '../contract/environ.ts'
 import type { AbortError } from '../contract/errors.ts'
@@ -98,7 +98,7 @@ export interface Http1Connection {
   /** This and the following: for `LimitedConnection`. */
   readonly waitingSince: number
   readonly stalledSince: number
-  share: Share | undefined
+  share: ClientKey | undefined
   evict(): boolean
   reset(reason: AbortError): void
 }

@@ -4,7 +4,7 @@
  * client that has most. Knows no protocol.
  */
 
-import type { Share } from '../client/client-shares.ts'
+import type { ClientKey } from '../client/client-shares.ts'
 import { AbortError } from '../contract/errors.ts'
 import type { Logger } from '../log/logger.ts'
 import type { Clock, Timer } from './clock.ts'
@@ -17,7 +17,7 @@ export interface LimitedConnection {
    */
   evict(): boolean
   /** Its client; undefined: not known. The server sets it once, when it accepts the connection. */
-  share?: Share | undefined
+  share?: ClientKey | undefined
   /** Since when its client has moved no byte that its request waits for; Infinity: the request does not wait for it. */
   readonly stalledSince?: number
   /** Resets the connection, and logs the reason with its request's id. */
@@ -91,7 +91,7 @@ interface Saturation {
 export class ConnectionLimit {
   readonly most: number
   readonly #options: ConnectionLimitOptions
-  readonly #clients: Map<Share, number> = new Map()
+  readonly #clients: Map<ClientKey, number> = new Map()
   #saturation: Saturation | undefined
   #soughtAt = Number.NEGATIVE_INFINITY
 
@@ -115,7 +115,7 @@ export class ConnectionLimit {
    * As `admit`, for a new connection of the client `share`. One client has at most nine tenths of the connections. No
    * connection is closed of a client that has fewer connections than `share`.
    */
-  admitFrom(share: Share | undefined, extra: number, ...sets: readonly Set<LimitedConnection>[]): boolean {
+  admitFrom(share: ClientKey | undefined, extra: number, ...sets: readonly Set<LimitedConnection>[]): boolean {
     const size = sizeOf(sets)
     const filled = this.#count(share) >= this.most - Math.floor(this.most * RESERVE)
     if (size < this.most + extra && !filled) {
@@ -145,7 +145,7 @@ export class ConnectionLimit {
     else this.#clients.delete(share)
   }
 
-  #count(share: Share | undefined): number {
+  #count(share: ClientKey | undefined): number {
     return share === undefined ? 0 : (this.#clients.get(share) ?? 0)
   }
 
@@ -216,9 +216,9 @@ export class ConnectionLimit {
    * Closes connections of the client that has most, if any of them can be closed; else of any client that has no fewer
    * than `share`.
    */
-  #makeRoom(sets: readonly Set<LimitedConnection>[], share: Share | undefined): number {
+  #makeRoom(sets: readonly Set<LimitedConnection>[], share: ClientKey | undefined): number {
     const own = this.#count(share)
-    let largest: Share | undefined
+    let largest: ClientKey | undefined
     for (const [other, count] of this.#clients) if (count > Math.max(1, this.#count(largest))) largest = other
     if (largest !== undefined && this.#count(largest) >= own) {
       const ended = this.#endOf(sets, (other) => other === largest)
@@ -228,11 +228,11 @@ export class ConnectionLimit {
   }
 
   /** Closes idle connections, else stalled ones. */
-  #endOf(sets: readonly Set<LimitedConnection>[], mayEnd: (share: Share | undefined) => boolean): number {
+  #endOf(sets: readonly Set<LimitedConnection>[], mayEnd: (share: ClientKey | undefined) => boolean): number {
     return this.#endIdle(sets, mayEnd) || this.#endStalled(sets, mayEnd)
   }
 
-  #endStalled(sets: readonly Set<LimitedConnection>[], mayEnd: (share: Share | undefined) => boolean): number {
+  #endStalled(sets: readonly Set<LimitedConnection>[], mayEnd: (share: ClientKey | undefined) => boolean): number {
     const now = this.#options.clock.now()
     if (now - this.#soughtAt < STALLED_PAUSE) return 0
     this.#soughtAt = now
@@ -260,7 +260,7 @@ export class ConnectionLimit {
     return Math.max(1, Math.min(BATCH, Math.floor(this.most / BATCH)))
   }
 
-  #endIdle(sets: readonly Set<LimitedConnection>[], mayEnd: (share: Share | undefined) => boolean): number {
+  #endIdle(sets: readonly Set<LimitedConnection>[], mayEnd: (share: ClientKey | undefined) => boolean): number {
     const now = this.#options.clock.now()
     const idleSince = now - IDLE_MILLISECONDS
     const freshSince = now - FRESH_MILLISECONDS

@@ -5,7 +5,7 @@
 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Share } from '../client/client-shares.ts'
+import type { ClientKey } from '../client/client-shares.ts'
 import { resolveClient } from '../client/resolve-client.ts'
 import type { Application, Headers } from '../contract/application.ts'
 import { asBuffer } from '../contract/as-buffer.ts'
@@ -65,7 +65,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
   readonly log: Logger
   readonly transport: Transport
   readonly reader: RequestReader = new RequestReader()
-  share: Share | undefined = undefined
+  share: ClientKey | undefined = undefined
   readonly #socket: Duplex
   readonly #application: Application
   readonly #options: UwsgiOptions

@@ -1,6 +1,6 @@
 /** What a server gives to uwsgi connections (limits, timeouts, hooks), and what it sees of a connection. Plain data. */
 
-import type { Share } from '../client/client-shares.ts'
+import type { ClientKey } from '../client/client-shares.ts'
 import type { Environ } from '../contract/application.ts'
 import type { ProcessFacts } from '../contract/environ.ts'
 import type { AbortError } from '../contract/errors.ts'
@@ -48,7 +48,7 @@ export interface UwsgiConnection {
   /** This and the following: for `LimitedConnection`. */
   readonly waitingSince: number
   readonly stalledSince: number
-  share: Share | undefined
+  share: ClientKey | undefined
   evict(): boolean
   reset(reason: AbortError): void
 }

@@ -163,7 +163,7 @@ export class Dialer {
       authenticated: this.#address.kind === 'tcp',
       handshakeTimeout: backoff(this.#unanswered + 1, HELLO_PATIENCE, random),
       onReady: () => this.#ready(link),
-      onTrustChange: (trusted) => this.#trustChanged(link, trusted),
+      onAnsweringChange: (isAnswering) => this.#answeringChanged(link, isAnswering),
       onLeaving: () => this.#lost(link, undefined),
       onClosed: (error) => this.#lost(link, error),
     })
@@ -199,9 +199,9 @@ export class Dialer {
   }
 
   /** The current link has become silent, or the container answers on it again. */
-  #trustChanged(link: FramesUpstream, trusted: boolean): void {
+  #answeringChanged(link: FramesUpstream, isAnswering: boolean): void {
     if (this.#link !== link || this.#stopped) return
-    if (trusted) {
+    if (isAnswering) {
       this.#cancelReplacement('the container answers on the previous link again')
       this.#failures = 0
     } else if (!this.#isReplacing) this.#dial()

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
-import { type CodeRow, codeTables } from '../../protocol/contract/error-codes.ts'
 import { errorsPage } from '../../protocol/contract/error-codes/page.ts'
+import { type CodeRow, codeTables } from '../../protocol/contract/error-codes.ts'
 import { repositoryFile } from '../support/child.ts'
 import { codesIn, sources } from './log-calls.ts'
 

@@ -4,17 +4,17 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Waiting } from '../../pool/queue.ts'
 import { type FairlyWaiting, type Order, SlotQueue } from '../../pool/slot-queue.ts'
-import type { Share } from '../../protocol/client/client-shares.ts'
+import type { ClientKey } from '../../protocol/client/client-shares.ts'
 
 class Item implements FairlyWaiting {
-  readonly share: Share
+  readonly share: ClientKey
   readonly arrival: number
   next: Waiting | undefined = undefined
   previous: Waiting | undefined = undefined
   queued = false
   returned = false
 
-  constructor(share: Share, arrival: number) {
+  constructor(share: ClientKey, arrival: number) {
     this.share = share
     this.arrival = arrival
   }
@@ -35,7 +35,7 @@ function served(
   queue: SlotQueue<Item>,
   { order = 'oldest', keep = false }: { order?: Order; keep?: boolean } = {},
 ): string {
-  const held = new Map<Share, number>()
+  const held = new Map<ClientKey, number>()
   const names: string[] = []
   for (;;) {
     const item = queue.next((share) => held.get(share) ?? 0, order)
@@ -52,7 +52,7 @@ test('one client’s requests are served in the order of their arrival', () => {
 
 test('the client that holds the fewest slots is next', () => {
   const queue = filled('a a b')
-  const held = (share: Share): number => (share === 'a' ? 2 : 1)
+  const held = (share: ClientKey): number => (share === 'a' ? 2 : 1)
   assert.equal(queue.next(held)?.name, 'b3')
 })
 

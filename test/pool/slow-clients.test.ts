@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { debtOf, type Holder, victims } from '../../pool/slow-clients.ts'
-import type { Share } from '../../protocol/client/client-shares.ts'
+import type { ClientKey } from '../../protocol/client/client-shares.ts'
 
 const PATIENCE = 5_000
 
@@ -92,7 +92,7 @@ suite('which requests are aborted in favour of waiting ones', () => {
   })
 
   test('never a request whose application works', () => {
-    const share = fc.constantFrom<Share>('a', 'b', 'c', 'd')
+    const share = fc.constantFrom<ClientKey>('a', 'b', 'c', 'd')
     const holder = fc.record({ share, debt: fc.nat(9_000), waited: fc.nat(9_000), moved: fc.nat(9_000) })
     const working = fc.record({ share, debt: fc.constant(0), waited: fc.constant(0), moved: fc.constant(0) })
     const waiting = fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd', 'e'), fc.integer({ min: 1, max: 9 }))
@@ -111,9 +111,9 @@ suite('which requests are aborted in favour of waiting ones', () => {
 
 suite('among any clients', () => {
   /** The same result as with the heap, by a search through all requests for each abort. */
-  function sought(all: readonly Named[], waiting: ReadonlyMap<Share, number>): string[] {
-    const held = new Map<Share, number>()
-    const of = (share: Share): number => held.get(share) ?? 0
+  function sought(all: readonly Named[], waiting: ReadonlyMap<ClientKey, number>): string[] {
+    const held = new Map<ClientKey, number>()
+    const of = (share: ClientKey): number => held.get(share) ?? 0
     for (const { share } of all) held.set(share, of(share) + 1)
     const shares = new Set([...held.keys(), ...waiting.keys()])
     const fair = Math.ceil(all.length / shares.size)
@@ -160,7 +160,7 @@ suite('among any clients', () => {
           const name = `${share}${at}`
           return { name, share, debt: isSlow ? 400 + 97 * ((at * 31) % 120) : 0, waited: 6_000, moved: (at * 37) % 121 }
         })
-        const counts = new Map<Share, number>(Object.entries(wanted))
+        const counts = new Map<ClientKey, number>(Object.entries(wanted))
         const names = victims(all, counts, { patience: PATIENCE }).map(({ name }) => name)
         assert.deepEqual(names, sought(all, counts))
       }),
@@ -171,7 +171,7 @@ suite('among any clients', () => {
   test('the cost of a decision hardly grows faster than the number of clients', () => {
     let reads = 0
     class Counted implements Holder {
-      readonly share: Share = {}
+      readonly share: ClientKey = {}
       readonly waited = 60_000
       readonly moved = 0
       get debt(): number {
@@ -180,7 +180,7 @@ suite('among any clients', () => {
       }
     }
     const all = Array.from({ length: 4_096 }, () => new Counted())
-    const waiting = new Map<Share, number>(all.map(() => [{}, 1]))
+    const waiting = new Map<ClientKey, number>(all.map(() => [{}, 1]))
     assert.equal(victims(all, waiting, { patience: PATIENCE }).length, 1024)
     // Each request is read once, and compared about 12 times for each abort.
     assert.ok(reads < 20 * all.length, `${reads} reads`)

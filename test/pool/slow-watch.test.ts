@@ -3,20 +3,20 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type Measurement, SlowWatch, type SlowWatchHost, type WatchedRequest } from '../../pool/slow-watch.ts'
-import type { Share } from '../../protocol/client/client-shares.ts'
+import type { ClientKey } from '../../protocol/client/client-shares.ts'
 import type { WaitsFor } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import { FakeClock } from '../support/clock.ts'
 
 class Request implements WatchedRequest {
-  readonly share: Share
+  readonly share: ClientKey
   waitsFor: WaitsFor
   bytes = 0
   measured: Measurement | undefined = undefined
   ended: AbortError | undefined
   readonly #host: Host
 
-  constructor(host: Host, share: Share, waitsFor: WaitsFor) {
+  constructor(host: Host, share: ClientKey, waitsFor: WaitsFor) {
     this.#host = host
     this.share = share
     this.waitsFor = waitsFor
@@ -39,7 +39,7 @@ class Host implements SlowWatchHost {
   aborted = 0
   freed = 0
   scarce = true
-  waits: [Share, number][] = []
+  waits: [ClientKey, number][] = []
   /** The number of searches for a request to abort. */
   sought = 0
   readonly watch: SlowWatch
@@ -48,7 +48,7 @@ class Host implements SlowWatchHost {
     this.watch = new SlowWatch(this, { clock: this.clock, rate: 1_000, patience })
   }
 
-  waiting(): Map<Share, number> {
+  waiting(): Map<ClientKey, number> {
     this.sought++
     return new Map(this.waits)
   }
@@ -57,7 +57,7 @@ class Host implements SlowWatchHost {
     this.aborted += count
   }
 
-  request(waitsFor: WaitsFor, share: Share = {}): Request {
+  request(waitsFor: WaitsFor, share: ClientKey = {}): Request {
     return new Request(this, share, waitsFor)
   }
 }

@@ -10,8 +10,8 @@ import { type Hello, writeHello } from './hello.ts'
 import type { FrameOutput } from './output.ts'
 import { QueuedFrames } from './queued-frames.ts'
 import type { FrameStream } from './stream.ts'
-import { StreamList } from './stream-list.ts'
 import { StreamEvent } from './stream-state.ts'
+import { WriteQueue } from './write-queue.ts'
 
 export class ControlFrames {
   /** The socket accepts no more bytes now. */
@@ -19,7 +19,7 @@ export class ControlFrames {
   /** Frames that are queued while the socket is full; otherwise empty. */
   readonly queued: QueuedFrames = new QueuedFrames()
   readonly #out: FrameOutput
-  readonly #starting: StreamList = new StreamList()
+  readonly #starting: WriteQueue = new WriteQueue()
   #ping: Uint8Array | undefined
   #pong: { token: Uint8Array; running: number; lag: number } | undefined
   #slots: number | undefined

@@ -108,13 +108,13 @@ export function nextLife(life: Life, event: LifeEvent): Life {
 }
 
 /** Whether requests may be sent on a link in this state. */
-export function isTrusted(life: Life): boolean {
+export function isAnswering(life: Life): boolean {
   return life === 'alive' || life === 'pinged'
 }
 
 /** Whether the link has been silent for too long, so that its dialer must open another connection. */
 export function isSilent(life: Life): boolean {
-  return !isTrusted(life) && life !== 'questioned'
+  return !isAnswering(life) && life !== 'questioned'
 }
 
 /** Timeouts of a link, milliseconds. */

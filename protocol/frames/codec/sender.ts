@@ -10,9 +10,9 @@ import { ControlFrames } from './control.ts'
 import type { RequestFields } from './head.ts'
 import { FrameOutput } from './output.ts'
 import type { FrameStream, HeadEvent } from './stream.ts'
-import { StreamList } from './stream-list.ts'
 import { StreamEvent } from './stream-state.ts'
 import { NAME_INDEX, VARIABLE_INDEX } from './tables.ts'
+import { WriteQueue } from './write-queue.ts'
 
 /** Body is written before `take()` up to this many bytes, so that a small body is sent with its head in one frame. */
 const AHEAD = 64 * 1024
@@ -32,9 +32,9 @@ export class Sender {
   readonly #onEnd: (stream: FrameStream) => void
   #full = false
   /** Streams with body that can be sent. They alternate. */
-  readonly #sendable: StreamList = new StreamList()
+  readonly #sendable: WriteQueue = new WriteQueue()
   /** Streams whose producer waits only for the next write. */
-  readonly #blocked: StreamList = new StreamList()
+  readonly #blocked: WriteQueue = new WriteQueue()
   #unblocked: FrameStream[] = []
 
   constructor(onEnd: (stream: FrameStream) => void) {

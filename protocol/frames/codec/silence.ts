@@ -1,6 +1,6 @@
 /** Decides which state changes of a link are logged, at both ends: the start of each silence once, and its end once. */
 
-import { isTrusted, type Life } from './liveness.ts'
+import { isAnswering, type Life } from './liveness.ts'
 
 /**
  * - `silent`: the peer does not answer.
@@ -21,7 +21,7 @@ export class Silence {
       this.#isLogged = true
       return 'silent'
     }
-    if (isTrusted(life) && this.#isLogged) {
+    if (isAnswering(life) && this.#isLogged) {
       this.#isLogged = false
       return 'answers'
     }

@@ -4,8 +4,8 @@ import { describe, test } from 'node:test'
 import type { FrameConnection, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { Frame } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
-import { StreamDuplex } from '../../../protocol/frames/duplex.ts'
 import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
+import { UpgradedStream } from '../../../protocol/frames/upgraded-stream.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { bytesOf, call, callerOn, iterations, linked, Peer, until } from './link-support.ts'
 import { drain, FIELDS, frame, opened, pair, types } from './support.ts'
@@ -321,7 +321,7 @@ describe('an upgraded stream', () => {
     const { here } = opened({ caller, server }, { upgrade: true })
     server.head(here, '101 Switching Protocols', [], undefined, false)
     let closed = false
-    const duplex = new StreamDuplex(link, here, () => {
+    const duplex = new UpgradedStream(link, here, () => {
       closed = true
     })
     owner.resume = () => duplex.resumeWriting()
@@ -349,7 +349,7 @@ describe('one direction of an upgraded stream', () => {
     const other = opened({ caller, server }, { end: true }).here
     server.head(here, '101 Switching Protocols', [], undefined, false)
     let finished = false
-    const duplex = new StreamDuplex(link, here, () => {})
+    const duplex = new UpgradedStream(link, here, () => {})
     duplex.on('finish', () => {
       finished = true
     })

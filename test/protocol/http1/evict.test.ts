@@ -6,7 +6,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
 import type { Application, Headers } from '../../../protocol/contract/application.ts'
-import { Refusals } from '../../../protocol/http1/refusals.ts'
+import { OverLimitConnections } from '../../../protocol/http1/over-limit-connections.ts'
 import { FakeClock } from '../../support/clock.ts'
 import type { HttpClient } from '../../support/http-client.ts'
 import { listening } from '../../support/sockets.ts'
@@ -147,7 +147,7 @@ describe('a connection', () => {
 describe('a refusal', () => {
   async function refusing(most: number, body: (clock: FakeClock, meet: () => Promise<Socket>) => Promise<void>) {
     const clock = new FakeClock()
-    const refusals = new Refusals(clock, most)
+    const refusals = new OverLimitConnections(clock, most)
     const server = await listening(createServer({ allowHalfOpen: true }, (socket) => refusals.refuse(socket)))
     const sockets: Socket[] = []
     await body(clock, async () => {
@@ -213,7 +213,7 @@ describe('a refusal', () => {
 
   function recording(most: number, count: number, undecided: boolean) {
     const clock = new FakeClock()
-    const refusals = new Refusals(clock, most)
+    const refusals = new OverLimitConnections(clock, most)
     let mostOpen = 0
     const sockets = Array.from({ length: count }, () => new Recorded())
     const taken: [at: number, first: Buffer][] = []

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Share } from '../../../protocol/client/client-shares.ts'
+import type { ClientKey } from '../../../protocol/client/client-shares.ts'
 import type { AbortError } from '../../../protocol/contract/errors.ts'
 import { ConnectionLimit, type LimitedConnection } from '../../../protocol/net/connection-limit.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -11,7 +11,7 @@ class Client implements LimitedConnection {
   dismissed = false
   /** A request has arrived and was not read yet. */
   asks = false
-  share: Share | undefined = undefined
+  share: ClientKey | undefined = undefined
   stalledSince: number = Number.POSITIVE_INFINITY
   ended: AbortError | undefined
 

@@ -5,7 +5,7 @@ import { suite, test } from 'node:test'
 import type { Application } from '../../../../protocol/contract/application.ts'
 import { NOBODY } from '../../../../protocol/frames/codec/hello.ts'
 import {
-  isTrusted,
+  isAnswering,
   type Life,
   type LifeEvent,
   type LivenessTimes,
@@ -45,7 +45,7 @@ suite('the life of a link', () => {
 
   test('does not die by a single event in a state in which requests are sent', () => {
     for (const life of Object.keys(ROWS) as Life[]) {
-      if (!isTrusted(life)) continue
+      if (!isAnswering(life)) continue
       for (const event of EVENTS) assert.notEqual(nextLife(life, event), 'dead', `${life}, ${event}`)
     }
   })
@@ -201,7 +201,7 @@ suite('a watched link', () => {
     await pass(clock, 20 * TIMES.silenceTimeout)
     assert.deepEqual([link.life, link.done], ['suspect', []])
     link.watch.received()
-    assert.deepEqual([link.life, link.watch.trusted], ['alive', true])
+    assert.deepEqual([link.life, link.watch.isAnswering], ['alive', true])
   })
 
   test('that is silent is closed some time after its last request, and finally destroyed', async () => {
@@ -377,7 +377,7 @@ suite('a silent link whose peer answers on another one', () => {
     const peers = new PeerLinks()
     const link = new FakeLink(clock, peers)
     new FakeLink(clock, peers)
-    assert.deepEqual([link.life, link.watch.trusted, link.watch.silent], ['questioned', false, false])
+    assert.deepEqual([link.life, link.watch.isAnswering, link.watch.silent], ['questioned', false, false])
   })
 
   test('is in use again at once when that other link is closed before this one has answered', async () => {

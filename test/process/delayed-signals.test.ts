@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
-import { type Emitter, SignalHold } from '../../process/signal-hold.ts'
+import { DelayedSignals, type Emitter } from '../../process/delayed-signals.ts'
 
 function setUp(before?: (source: EventEmitter) => void) {
   const source = new EventEmitter()
@@ -15,7 +15,7 @@ function setUp(before?: (source: EventEmitter) => void) {
     deliver = (signal) => emit.call(source, signal, signal, 15)
   })
   const heard: string[] = []
-  const hold = new SignalHold(source as unknown as Emitter)
+  const hold = new DelayedSignals(source as unknown as Emitter)
   return { source, hold, heard, deliver: (signal: string) => deliver(signal) }
 }
 

@@ -9,7 +9,7 @@ import type { FrameStream } from './stream.ts'
 /** Shorter lists are not compacted. */
 const FEW = 64
 
-export class StreamList {
+export class WriteQueue {
   streams: FrameStream[] = []
   /** The length at which closed streams are removed. */
   #most = FEW

@@ -16,7 +16,7 @@ export interface Emitter extends SignalSource {
  * Replaces `source.emit`, which Node calls for a signal: Gantry's handlers run first, then the application's listeners,
  * immediately or after `release()`. Create it before any listener of a signal is added.
  */
-export class SignalHold implements SignalSource {
+export class DelayedSignals implements SignalSource {
   readonly #source: Emitter
   readonly #emit: Emit
   readonly #own: Map<unknown, () => void> = new Map()

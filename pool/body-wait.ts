@@ -10,7 +10,7 @@ import { AbortError } from '../protocol/contract/errors.ts'
 import type { Deadlines, Expirable } from '../protocol/net/clock.ts'
 
 /** `--body-buffer`, `--body-buffer-total` and `--queue-timeout`. */
-export interface BodyBufferOptions {
+export interface BodyWaitOptions {
   /** How many bytes of its body a request waits for; 0: no request waits. */
   readonly each: number
   /** How many bytes the bodies of all waiting requests may have together. Above this no request waits. */
@@ -31,7 +31,7 @@ export type Room =
   | 'plenty'
 
 /** What body buffers need from the owner of the slots. */
-export interface BodyBufferHost {
+export interface BodyWaitHost {
   readonly deadlines: Deadlines
   room(): Room
 }
@@ -44,15 +44,15 @@ const PAUSE = 250
 const EXPECT = /^100-continue$/i
 
 /** The requests of one pool or port that wait for their bodies. */
-export class BodyBuffers {
-  readonly options: BodyBufferOptions
-  readonly host: BodyBufferHost
+export class BodyWait {
+  readonly options: BodyWaitOptions
+  readonly host: BodyWaitHost
   /** Requests that wait for their bodies. */
   size = 0
   /** Bytes of their bodies that have arrived. */
   held = 0
 
-  constructor(host: BodyBufferHost, options: BodyBufferOptions) {
+  constructor(host: BodyWaitHost, options: BodyWaitOptions) {
     this.host = host
     this.options = options
   }
@@ -82,7 +82,7 @@ export class BodyBuffers {
 export class AwaitedBody implements Expirable {
   deadline: number
   place = -1
-  readonly #buffers: BodyBuffers
+  readonly #buffers: BodyWait
   readonly #client: ClientView
   readonly #done: () => void
   /** When the client is too slow: no slot is free, and no byte has arrived until then. */
@@ -90,7 +90,7 @@ export class AwaitedBody implements Expirable {
   #held: number
   #stopped = false
 
-  constructor(buffers: BodyBuffers, client: ClientView, done: () => void) {
+  constructor(buffers: BodyWait, client: ClientView, done: () => void) {
     const { deadlines } = buffers.host
     const now = deadlines.clock.now()
     this.#buffers = buffers

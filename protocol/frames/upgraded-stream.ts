@@ -8,7 +8,7 @@ import { Reset } from './codec/constants.ts'
 import type { FrameStream } from './codec/stream.ts'
 import type { Link } from './link.ts'
 
-export class StreamDuplex extends Duplex {
+export class UpgradedStream extends Duplex {
   /** Bytes given to the link. A net.Socket has a property of the same name. */
   bytesWritten = 0
   readonly #link: Link

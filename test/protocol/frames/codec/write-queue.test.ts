@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { FrameStream } from '../../../../protocol/frames/codec/stream.ts'
-import { StreamList } from '../../../../protocol/frames/codec/stream-list.ts'
 import { RequestState } from '../../../../protocol/frames/codec/stream-state.ts'
+import { WriteQueue } from '../../../../protocol/frames/codec/write-queue.ts'
 
 const stream = (id: number): FrameStream => new FrameStream(id, 'caller', RequestState.OPEN, 0, 0)
 
 describe('a list of streams that wait', () => {
   test('keeps the open streams in order, and is at most twice as long as their number', () => {
-    const list = new StreamList()
+    const list = new WriteQueue()
     const open: FrameStream[] = []
     let longest = 0
     for (let id = 1; id <= 20_000; id++) {

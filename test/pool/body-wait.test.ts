@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { type BodyBufferOptions, BodyBuffers, type Room } from '../../pool/body-buffers.ts'
+import { BodyWait, type BodyWaitOptions, type Room } from '../../pool/body-wait.ts'
 import type { Environ } from '../../protocol/contract/application.ts'
 import type { ClientView } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
@@ -12,12 +12,12 @@ import { FakeClock } from '../support/clock.ts'
 class Scene {
   readonly clock: FakeClock = new FakeClock()
   room: Room = 'none'
-  readonly buffers: BodyBuffers
+  readonly buffers: BodyWait
 
-  constructor(options: Partial<BodyBufferOptions> = {}) {
+  constructor(options: Partial<BodyWaitOptions> = {}) {
     const room = (): Room => this.room
     const host = { deadlines: new Deadlines(this.clock), room }
-    this.buffers = new BodyBuffers(host, { each: 1_000, total: 10_000, longest: 10_000, ...options })
+    this.buffers = new BodyWait(host, { each: 1_000, total: 10_000, longest: 10_000, ...options })
   }
 
   upload(headers: Record<string, string> = {}, held: number = 0): Upload {
@@ -33,10 +33,10 @@ class Upload implements ClientView {
   held: number
   done = 0
   ended: AbortError | undefined
-  readonly awaited: ReturnType<BodyBuffers['begin']>
+  readonly awaited: ReturnType<BodyWait['begin']>
   #arrival: (() => void) | undefined
 
-  constructor(buffers: BodyBuffers, headers: Record<string, string>, held: number) {
+  constructor(buffers: BodyWait, headers: Record<string, string>, held: number) {
     this.held = held
     this.awaited = buffers.begin({ ...headers, gantry: { client: this } } as unknown as Environ, () => this.done++)
   }

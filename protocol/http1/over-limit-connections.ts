@@ -20,7 +20,7 @@ const BODY: number = '503 Service Unavailable\n'.length
 /** Time for a client to read the response and close, ms. */
 const LINGER = 1_000
 
-export class Refusals {
+export class OverLimitConnections {
   readonly #clock: Clock
   readonly #date: DateField
   /** The oldest first. */
