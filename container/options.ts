@@ -1,7 +1,7 @@
 /** The container's options: names, defaults and the reasons for them. Other files act on them. */
 
 import type { TcpAddress, UnixAddress } from '../protocol/net/address.ts'
-import { checkCommonOptions, commonOptions } from '../protocol/options/common-options.ts'
+import { checkCommonOptions, checkListenAddresses, commonOptions } from '../protocol/options/common-options.ts'
 import { healthOptions } from '../protocol/options/health-lane-options.ts'
 import { OptionError, type OptionValues } from '../protocol/options/option-table.ts'
 
@@ -197,6 +197,7 @@ function socketName(id: string): string {
  */
 export function checkContainerOptions(options: ContainerOptions): void {
   checkCommonOptions(options)
+  checkListenAddresses({ listen: options.listen, healthListen: [options.healthListen ?? []].flat() })
   for (const address of options.join) {
     if (address.kind === 'tcp' && address.port === 0) {
       throw new OptionError('BAD_VALUE', '--join', "--join: expected the port of a proxy's --join-listen, got port 0")

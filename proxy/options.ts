@@ -3,7 +3,12 @@
 import { availableParallelism } from 'node:os'
 import { RETRIES } from '../pool/replay.ts'
 import { printAddress } from '../protocol/net/address.ts'
-import { checkCommonOptions, commonOptions, WORKERS_MAX } from '../protocol/options/common-options.ts'
+import {
+  checkCommonOptions,
+  checkListenAddresses,
+  commonOptions,
+  WORKERS_MAX,
+} from '../protocol/options/common-options.ts'
 import { healthOptions } from '../protocol/options/health-lane-options.ts'
 import { flagName, OptionError, type OptionValues } from '../protocol/options/option-table.ts'
 
@@ -150,6 +155,11 @@ export type ProxyOptions = OptionValues<typeof proxyOptions>
  */
 export function checkProxyOptions(options: ProxyOptions): void {
   checkCommonOptions(options)
+  checkListenAddresses({
+    listen: options.listen,
+    joinListen: options.joinListen,
+    healthListen: [options.healthListen ?? []].flat(),
+  })
   if (options.upstream.length === 0 && options.joinListen.length === 0) {
     throw new OptionError(
       'MISSING_OPTION',

@@ -12,7 +12,8 @@ import { HEAD_MAX } from '../frames/codec/constants.ts'
 import type { LivenessTimes } from '../frames/codec/liveness.ts'
 import { defaultLimits } from '../http1/codec/limits.ts'
 import type { Http1Options } from '../http1/options.ts'
-import { OptionError, type OptionValues } from './option-table.ts'
+import { type Address, printAddress } from '../net/address.ts'
+import { flagName, OptionError, type OptionValues } from './option-table.ts'
 
 /**
  * The most workers that one proxy may have, and with which a container keeps links: far more than the cores of any
@@ -268,6 +269,31 @@ export function checkCommonOptions(options: Pick<CommonOptions, 'token' | 'token
       '--token-file',
       '--token-file and GANTRY_TOKEN are both set: set only one of them',
     )
+  }
+}
+
+/**
+ * Checks that no two listeners of one process have the same address: the second would find the first and report another
+ * process.
+ *
+ * @param options the addresses to listen on, by option
+ * @throws OptionError if an address occurs twice
+ */
+export function checkListenAddresses(options: Readonly<Record<string, readonly Address[]>>): void {
+  const flags: Map<string, string> = new Map()
+  for (const [key, addresses] of Object.entries(options)) {
+    const flag = flagName(key)
+    for (const address of addresses) {
+      // Each port 0 becomes a port of its own.
+      if (address.kind === 'tcp' && address.port === 0) continue
+      const text = printAddress(address)
+      const other = flags.get(text)
+      if (other !== undefined) {
+        const where = other === flag ? 'is given twice' : `is an address of ${other} too`
+        throw new OptionError('BAD_VALUE', flag, `${flag} ${text} ${where}: each listener needs its own port or path`)
+      }
+      flags.set(text, flag)
+    }
   }
 }
 

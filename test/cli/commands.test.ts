@@ -288,3 +288,25 @@ test('an abstract socket is refused with the reason wherever an address can be g
   assert.throws(() => connect('unix:@gantry'), /abstract sockets are not supported/)
   assert.throws(() => pool(['unix:@gantry']), /abstract sockets are not supported/)
 })
+
+test('an address that two listeners of one process would share is refused with both options', () => {
+  const container = (...argv: string[]): void => {
+    checkContainerOptions(parseOptions(containerOptions, ['app.ts', ...argv]).values)
+  }
+  const proxy = (...argv: string[]): void => {
+    checkProxyOptions(parseOptions(proxyOptions, ['--upstream', 'unix:/a', ...argv]).values)
+  }
+  const says = (message: string): object => ({ code: 'BAD_VALUE', message })
+  const each = 'each listener needs its own port or path'
+  assert.throws(
+    () => container('--listen', '127.0.0.1:80', '--health-listen', '127.0.0.1:80'),
+    says(`--health-listen 127.0.0.1:80 is an address of --listen too: ${each}`),
+  )
+  assert.throws(() => container('--listen', 'unix:/b,unix:/b'), says(`--listen unix:/b is given twice: ${each}`))
+  assert.throws(
+    () => proxy('--listen', ':80', '--join-listen', ':80'),
+    says(`--join-listen :80 is an address of --listen too: ${each}`),
+  )
+  container('--listen', '127.0.0.1:0,127.0.0.1:0', '--health-listen', '127.0.0.1:0')
+  proxy('--listen', ':80', '--join-listen', ':81', '--health-listen', 'unix:/c')
+})
