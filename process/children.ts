@@ -54,8 +54,10 @@ export function childOf(
   })
   child.on('error', (error) => {
     onError(error)
-    // If only a message could not be sent, the child still runs.
-    if (child.pid === undefined) exited.resolve(NOT_STARTED)
+    // If only a message could not be sent, the child still runs. Node emits no `exit` for a process that never started.
+    if (child.pid !== undefined) return
+    blocked?.end()
+    exited.resolve(NOT_STARTED)
   })
   const kill = (signal: Parameters<Child<unknown>['kill']>[0]): void => {
     child.kill(signal)
@@ -71,20 +73,25 @@ export function childOf(
 
 function watchStart({ clock, onBlocked }: StartWatch): { again(): void; end(): void } {
   const began = clock.now()
-  let timer: Timer
-  const again = (): void => {
+  let timer: Timer | undefined
+  const wait = (): void => {
     timer = clock.after(BLOCKED_MILLISECONDS, () => {
       onBlocked(Math.round((clock.now() - began) / 1_000))
-      again()
+      wait()
     })
   }
-  again()
+  wait()
   return {
+    // Has no effect after the end: a message may arrive after the child's exit, and an application may send any message.
     again: () => {
+      if (timer === undefined) return
       timer.cancel()
-      again()
+      wait()
     },
-    end: () => timer.cancel(),
+    end: () => {
+      timer?.cancel()
+      timer = undefined
+    },
   }
 }
 

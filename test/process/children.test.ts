@@ -14,8 +14,11 @@ test('a child that cannot be started has ended, whether Node reports that by an 
   }
   for (const start of Object.values(starts)) {
     const said: Error[] = []
-    const child = childOf(start, (error) => said.push(error))
+    const clock = new FakeClock()
+    const watch = { clock, onBlocked: () => {} }
+    const child = childOf(start, (error) => said.push(error), watch)
     const exit = await child.exited
+    assert.equal(clock.pending, 0)
     child.kill('SIGTERM')
     assert.equal(describeExit(exit), 'it could not be started')
     assert.equal(said.length, 1)
@@ -93,4 +96,28 @@ test('a child whose start takes long is reported every 15 s, unless it says so i
   await child.ready
   assert.equal(clock.pending, 0)
   await child.exited
+})
+
+test('a child that serves is not reported as starting, whatever its application sends', async () => {
+  const clock = new FakeClock()
+  const sent = Promise.withResolvers<void>()
+  const child = childOf(
+    () => {
+      const code = `
+        process.once('SIGTERM', () => process.exit(0))
+        process.send({ gantry: 'ready', addresses: [] })
+        for (const gantry of ['starting', 'none']) process.send({ gantry })
+        setInterval(() => {}, 1000)`
+      const made = spawn(process.execPath, ['-e', code], { stdio })
+      made.on('message', ({ gantry }: { gantry: string }) => gantry === 'none' && sent.resolve())
+      return made
+    },
+    () => {},
+    { clock, onBlocked: () => {} },
+  )
+  await sent.promise
+  const { pending } = clock
+  child.kill('SIGTERM')
+  await child.exited
+  assert.equal(pending, 0)
 })
