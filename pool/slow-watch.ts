@@ -115,6 +115,8 @@ export class SlowWatch {
   #round = 0
   #last = 0
   #fruitless = 0
+  /** The clients that a running request waited for at the last measurement. */
+  readonly #slow: Set<ClientKey> = new Set()
 
   constructor(host: SlowWatchHost, options: SlowWatchOptions) {
     this.#host = host
@@ -146,9 +148,12 @@ export class SlowWatch {
     return count
   }
 
-  /** Whether a running request waits for this client: its waiting requests are probably slow too, the oldest first. */
+  /**
+   * Whether a running request waited for this client at the last measurement: its waiting requests are probably slow
+   * too, the oldest ones most of all.
+   */
   isSlow(share: ClientKey): boolean {
-    return this.#host.running.some((request) => request.share === share && (request.measured?.waited ?? 0) > 0)
+    return this.#slow.has(share)
   }
 
   #abort(newcomer?: ClientKey): number {
@@ -186,9 +191,11 @@ export class SlowWatch {
 
   #measureAll(elapsed: number): void {
     const { rate } = this.#options
+    this.#slow.clear()
     for (const request of this.#host.running) {
       request.measured ??= new Measurement(request)
       request.measured.update(this.#round, elapsed, rate)
+      if (request.measured.waited > 0) this.#slow.add(request.share)
     }
   }
 }
