@@ -1,6 +1,7 @@
 /**
- * Whether a failed request may be sent again: a pure decision on the given facts. Only a mistake in this file could run
- * a POST twice.
+ * Whether the pool may send a failed request again: a pure decision. It trusts `ran: 'no'`, which `frames/call.ts` and
+ * `caller.ts` set, and `proxy/upstreams/http-errors.ts`: a mistake there or here could run a POST twice. `connect()` of
+ * `frames/connect.ts` has no pool, and its own rule.
  */
 
 import { httpError } from '../protocol/contract/coded-errors.ts'

@@ -4,7 +4,8 @@
  * - `REFUSED`: the peer had no free slot. The application did not run.
  * - `GOAWAY`: the peer drains and did not accept the request. The application did not run.
  * - `NOT_READY`: the link was not ready when the call was made. Nothing was sent.
- * - `TOO_LARGE`: the head is longer than the peer accepts (respond with status 431). Nothing was sent.
+ * - `TOO_LARGE`: the head or the trailers are longer than the peer accepts (respond with status 431). A head that is
+ *   too long is not sent (`ran` is `no`). Trailers follow the body, so the application can have run (`maybe`).
  * - `LOST`: the link was lost, or this side closed it.
  * - `RESET`: the peer aborted the request (its application failed after the head, a deadline, a drain timeout).
  * - `PROTOCOL`: the peer's response is invalid.

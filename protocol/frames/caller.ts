@@ -88,8 +88,8 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
   readonly #pings: Pings
   readonly #watch: LinkWatch | undefined
 
-  /** @param stream connected or connecting; the caller owns it from now on */
-  constructor(stream: Duplex, options: CallerOptions) {
+  /** @param socket connected or connecting; the link owns the socket from now on */
+  constructor(socket: Duplex, options: CallerOptions) {
     this.#clock = options.clock
     this.#log = options.log
     this.#onChange = options.onChange ?? nothing
@@ -107,7 +107,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
       data: options.data,
       head: options.head,
     })
-    this.link = new Link(stream, this.#connection, this, options)
+    this.link = new Link(socket, this.#connection, this, options)
   }
 
   get state(): CallerState {

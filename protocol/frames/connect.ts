@@ -47,7 +47,8 @@ const ATTEMPTS = 5
  * Returns the application of the container at an address. The container is dialled at the first call.
  *
  * A call throws `HttpError`: status 503 if the container cannot be reached or has no free slot in time, 502 if the link
- * was lost and the request may have run, 431 if the head is longer than the container accepts.
+ * was lost and the request may have run, 431 if the head or the trailers are
+ * longer than the container accepts.
  *
  * @param address `unix:/path` or `tcp:HOST:PORT`
  * @throws AddressError if the address is invalid

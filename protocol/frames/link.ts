@@ -1,7 +1,7 @@
 /**
- * Connects a `FrameConnection` to a byte stream (usually a socket): reads, writes, handshake timeout, close. All frames
- * of one tick are sent in one write. Body is taken from the connection only while the stream has room, so that other
- * frames can still overtake the body. Reading never waits for writing.
+ * Connects a `FrameConnection` to its socket (any Duplex): reads, writes, handshake timeout, close. All frames of one
+ * tick are sent in one write. Body is taken from the connection only while the socket has room, so that other frames
+ * can still overtake the body. Reading never waits for writing. In this file a *stream* is always one request.
  */
 
 import type { Socket } from 'node:net'
@@ -24,7 +24,7 @@ import type { FrameStream } from './codec/stream.ts'
 export interface LinkOwner {
   /** Bytes have arrived. Called before their events. */
   bytesReceived?(): void
-  /** Bytes were written to the stream. */
+  /** Bytes were written to the socket. */
   bytesSent?(bytes: number): void
   event(event: FrameEvent): void
   /** There is room for more body of `stream`, or the stream is closed. */
@@ -47,7 +47,7 @@ export interface LinkOwner {
   closed(error: Error | undefined): void
 }
 
-/** The most body bytes written at once. A later WINDOW or RESET waits behind them in the stream. */
+/** The most body bytes written at once. A later WINDOW or RESET waits behind them in the socket. */
 const WRITE_MAX = 128 * 1024
 /** How long a peer may take to read our last frames and close, milliseconds. */
 const LINGER = 1_000
@@ -58,7 +58,7 @@ const HANDSHAKE_TIMEOUT = 5_000
 
 export class Link {
   readonly connection: FrameConnection
-  readonly #stream: Duplex
+  readonly #socket: Duplex
   readonly #owner: LinkOwner
   readonly #clock: Clock
   #scheduled = false
@@ -68,16 +68,19 @@ export class Link {
   #ending = false
   #timer: Timer | undefined
 
-  /** @param first bytes that were already read from `stream` */
+  /**
+   * @param socket connected or connecting; the link owns the socket from now on
+   * @param first bytes that were already read from `socket`
+   */
   constructor(
-    stream: Duplex,
+    socket: Duplex,
     connection: FrameConnection,
     owner: LinkOwner,
     options: { clock: Clock; handshakeTimeout?: number | undefined },
     first?: Uint8Array,
   ) {
     this.connection = connection
-    this.#stream = stream
+    this.#socket = socket
     this.#owner = owner
     this.#clock = options.clock
     const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
@@ -86,15 +89,15 @@ export class Link {
         this.#fail(peerError('TIMEOUT', `the peer did not complete the handshake within ${timeout} ms`))
       }
     })
-    const socket = stream as Partial<Pick<Socket, 'setNoDelay' | 'setKeepAlive'>>
-    socket.setNoDelay?.(true)
+    const tcp = socket as Partial<Pick<Socket, 'setNoDelay' | 'setKeepAlive'>>
+    tcp.setNoDelay?.(true)
     // A host that has crashed sends no FIN. Without keep-alive a container would wait for its proxy forever.
-    socket.setKeepAlive?.(true, KEEP_ALIVE)
-    stream.on('error', (error) => this.destroy(error))
-    stream.on('close', () => this.#streamClosed())
-    stream.on('end', () => this.#peerEnded())
-    stream.on('drain', () => this.schedule())
-    if (stream.destroyed) {
+    tcp.setKeepAlive?.(true, KEEP_ALIVE)
+    socket.on('error', (error) => this.destroy(error))
+    socket.on('close', () => this.#socketClosed())
+    socket.on('end', () => this.#peerEnded())
+    socket.on('drain', () => this.schedule())
+    if (socket.destroyed) {
       setImmediate(() => this.destroy(linkLost()))
       return
     }
@@ -102,14 +105,14 @@ export class Link {
     const listen = (): void => {
       if (this.#closed) return
       if (first !== undefined) this.#read(first)
-      stream.on('data', (chunk: Uint8Array) => this.#read(chunk))
-      // The reader of the first bytes may have paused the stream.
-      stream.resume()
+      socket.on('data', (chunk: Uint8Array) => this.#read(chunk))
+      // The reader of the first bytes may have paused the socket.
+      socket.resume()
     }
     if (first === undefined) listen()
     else {
       // The owner's constructor must return before the first event.
-      stream.pause()
+      socket.pause()
       setImmediate(listen)
     }
   }
@@ -125,30 +128,30 @@ export class Link {
     setImmediate(this.#flushScheduled)
   }
 
-  /** Sends what is queued now, as far as the stream has room. */
+  /** Sends what is queued now, as far as the socket has room. */
   flush(): void {
-    const stream = this.#stream
+    const socket = this.#socket
     const { connection } = this
-    if (stream.destroyed || stream.writableEnded || stream.writableNeedDrain) return
+    if (socket.destroyed || socket.writableEnded || socket.writableNeedDrain) return
     if (!this.#closed) this.#owner.flushing()
     const parts = connection.pending ? connection.take(WRITE_MAX) : []
     let bytes = 0
-    if (parts.length > 1) stream.cork()
+    if (parts.length > 1) socket.cork()
     for (const part of parts) {
       bytes += part.length
-      stream.write(part)
+      socket.write(part)
     }
-    if (parts.length > 1) stream.uncork()
+    if (parts.length > 1) socket.uncork()
     this.#owner.bytesSent?.(bytes)
-    connection.full = stream.writableNeedDrain
+    connection.full = socket.writableNeedDrain
     if (!this.#closed) {
       this.#owner.flushed?.()
       this.#resumeStreams()
     }
-    if (connection.pending && !stream.writableNeedDrain) this.schedule()
+    if (connection.pending && !socket.writableNeedDrain) this.schedule()
   }
 
-  /** Sends what is queued, then ends the stream. Call it when no stream is open; `closed` follows when all is sent. */
+  /** Sends what is queued, then ends the socket. Call it when no stream is open; `closed` follows when all is sent. */
   end(): void {
     if (this.#ending || this.#closed) return
     this.#ending = true
@@ -158,7 +161,7 @@ export class Link {
   /** Closes now. */
   destroy(error?: Error): void {
     this.#close(error)
-    this.#stream.destroy()
+    this.#socket.destroy()
   }
 
   // ---- internals ----------------------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ export class Link {
   readonly #flushScheduled = (): void => {
     this.#scheduled = false
     this.flush()
-    if (this.#ending && !this.#closed && !this.connection.pending) this.#endStream()
+    if (this.#ending && !this.#closed && !this.connection.pending) this.#endSocket()
   }
 
   #read(chunk: Uint8Array): void {
@@ -242,38 +245,38 @@ export class Link {
     this.#finish(error)
   }
 
-  /** Closes the link at once; the stream ends after our last frames. */
+  /** Closes the link at once; the socket ends after our last frames. */
   #finish(error: Error): void {
     if (this.#closed) return
     this.#close(error)
-    for (const part of this.connection.take(0)) if (!this.#stream.destroyed) this.#stream.write(part)
-    this.#endStream()
+    for (const part of this.connection.take(0)) if (!this.#socket.destroyed) this.#socket.write(part)
+    this.#endSocket()
   }
 
   /**
-   * Ends our side of the stream, and reads the peer's side until it ends too, for a limited time. A socket that is
+   * Ends our side of the socket, and reads the peer's side until it ends too, for a limited time. A socket that is
    * closed with unread bytes sends RST, which can overtake our last bytes.
    */
-  #endStream(): void {
-    const stream = this.#stream
-    if (stream.destroyed || stream.writableEnded) return
-    stream.end()
-    stream.resume()
+  #endSocket(): void {
+    const socket = this.#socket
+    if (socket.destroyed || socket.writableEnded) return
+    socket.end()
+    socket.resume()
     const linger = (): void => {
-      const timer = this.#clock.after(LINGER, () => stream.destroy())
-      stream.once('close', () => timer.cancel())
+      const timer = this.#clock.after(LINGER, () => socket.destroy())
+      socket.once('close', () => timer.cancel())
     }
     // A peer at fault gets only the linger time. A peer that reads slowly first gets all bytes.
-    if (this.#closed || stream.writableFinished) linger()
-    else stream.once('finish', linger)
+    if (this.#closed || socket.writableFinished) linger()
+    else socket.once('finish', linger)
   }
 
-  #streamClosed(): void {
+  #socketClosed(): void {
     const { connection } = this
     // A caller without streams loses nothing if a draining server closes first. The last response of a server may still
     // be unsent.
     const isAnnounced =
-      connection.role === 'caller' ? connection.peerGoingAway : this.#ending && this.#stream.writableFinished
+      connection.role === 'caller' ? connection.peerGoingAway : this.#ending && this.#socket.writableFinished
     this.destroy(isAnnounced && connection.size === 0 ? undefined : linkLost())
   }
 
@@ -285,8 +288,8 @@ export class Link {
       return
     }
     this.end()
-    if (this.#stream.writableFinished) this.#close(undefined)
-    else this.#stream.once('finish', () => this.#close(undefined))
+    if (this.#socket.writableFinished) this.#close(undefined)
+    else this.#socket.once('finish', () => this.#close(undefined))
   }
 
   #close(error: Error | undefined): void {
@@ -297,7 +300,7 @@ export class Link {
   }
 }
 
-/** The error of a link whose stream has closed without an announcement. */
+/** The error of a link whose socket has closed without an announcement. */
 export function linkLost(): Error {
   return codedError('LOST', 'the connection was closed')
 }

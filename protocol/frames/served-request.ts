@@ -104,10 +104,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
         this.#inputEnds(event.fields)
         break
       case 'abort':
-        this.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller aborted the request: ${event.text}`)
+        this.abortExchange(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller aborted the request: ${event.text}`)
         break
       case 'violation':
-        this.cancel('PROTOCOL', `the caller violated the protocol: ${event.text}`)
+        this.abortExchange('PROTOCOL', `the caller violated the protocol: ${event.text}`)
     }
   }
 
@@ -146,24 +146,24 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   resume(): void {
     if (this.#duplex) this.#duplex.resumeWriting()
     else this.#exchange.resume()
-    this.#release()
+    this.#releaseIfOver()
   }
 
-  /** The caller has aborted the request, or the link is closed. */
-  cancel(code: AbortCode, message: string): void {
+  /** The stream is closed already (the caller aborted it, or the link is closed): aborts the exchange alone. */
+  abortExchange(code: AbortCode, message: string): void {
     const error = new AbortError(code, message)
     this.#exchange.abort(error)
-    this.#release()
+    this.#releaseIfOver()
   }
 
   /** This process cannot continue the request: aborts its stream and its exchange. */
-  abortAll(error: AbortError): void {
+  abortBoth(error: AbortError): void {
     this.abort(error)
     this.#exchange.abort(error)
   }
 
   /** Closes the request's WebSocket with code 1001. @returns false if the request has none (see `Exchange.goAway`) */
-  goAway(): boolean {
+  closeWebSocket(): boolean {
     return this.#exchange.goAway()
   }
 
@@ -203,7 +203,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     link.schedule()
     try {
       const room = link.connection.head(this.#stream, status, headers, chunk, end)
-      if (end) this.#release()
+      if (end) this.#releaseIfOver()
       return room
     } catch (error) {
       if (!(error instanceof LocalProtocolError)) throw error
@@ -220,7 +220,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
       }) as [Uint8Array]
       link.connection.head(this.#stream, status, headers, environ.REQUEST_METHOD === 'HEAD' ? undefined : page, true)
       this.#exchange.abort(new AbortError('APPLICATION', error.message, { cause: error }))
-      this.#release()
+      this.#releaseIfOver()
       return true
     }
   }
@@ -229,7 +229,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     const { link } = this.#owner
     link.schedule()
     const room = link.connection.data(this.#stream, chunk, end)
-    if (end) this.#release()
+    if (end) this.#releaseIfOver()
     return room
   }
 
@@ -238,7 +238,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     link.schedule()
     if (trailers === undefined || trailers.length === 0) {
       link.connection.end(this.#stream)
-      this.#release()
+      this.#releaseIfOver()
       return
     }
     try {
@@ -248,28 +248,29 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
       this.log.error({ requestId: this.#exchange.environ.gantry.requestId, code: error.code }, error.message)
       link.connection.end(this.#stream)
     }
-    this.#release()
+    this.#releaseIfOver()
   }
 
   flush(): void {
     this.#owner.link.flush()
   }
 
+  /** Aborts the stream alone: the caller of this method aborts the exchange. */
   abort(error: AbortError): void {
     const { link } = this.#owner
     link.connection.abort(this.#stream, RESET_OF[error.code], error.message)
     link.schedule()
-    this.#release()
+    this.#releaseIfOver()
   }
 
   upgrade(): Duplex {
     const owner = this.#owner
     this.#duplex = new UpgradedStream(owner.link, this.#stream, () => {
       owner.upgradeEnded(this)
-      this.#release()
+      this.#releaseIfOver()
     })
     owner.upgradeStarted(this)
-    this.#free()
+    this.#freeSlot()
     // The stream was closed, so the 101 was not sent.
     if (this.#stream.closed) this.#duplex.destroy()
     return this.#duplex
@@ -300,13 +301,13 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   settled(exchange: Exchange): void {
     this.#settled = true
     this.#owner.host.settled(exchange)
-    this.#release()
+    this.#releaseIfOver()
   }
 
   // ---- internals ----------------------------------------------------------------------------------------------------
 
   /** The slot is free only when the application has settled and no byte of its response is queued here. */
-  #release(): void {
+  #releaseIfOver(): void {
     if (!this.#stream.closed || this.#done) return
     if (!this.#settled) {
       // The end of the response ends the stream: the rest of the request body will not arrive.
@@ -314,12 +315,12 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
         this.#input.fail(new AbortError('CLIENT_GONE', 'the response was complete before the request'))
       return
     }
-    this.#free()
+    this.#freeSlot()
     this.#done = true
     this.#owner.done()
   }
 
-  #free(): void {
+  #freeSlot(): void {
     if (this.#released) return
     this.#released = true
     this.#owner.released()

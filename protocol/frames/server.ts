@@ -26,10 +26,10 @@ export type { ServeOptions, ServerLink } from './server-link.ts'
 export { fixedSlots, type SlotHolder, type SlotSource } from './slot-source.ts'
 
 /**
- * Serves an application to the peer of a stream.
+ * Serves an application to the peer of a socket.
  *
- * @param stream owned by the link from now on
- * @param first bytes that were already read from `stream`
+ * @param socket connected or connecting; the link owns the socket from now on
+ * @param first bytes that were already read from `socket`
  * @example
  * ```ts
  * import { createServer } from 'node:net'
@@ -46,12 +46,12 @@ export { fixedSlots, type SlotHolder, type SlotSource } from './slot-source.ts'
  * ```
  */
 export function serveFrames(
-  stream: Duplex,
+  socket: Duplex,
   application: Application,
   options: ServeOptions,
   first?: Uint8Array,
 ): ServerLink {
-  return new FrameServer(stream, application, options, first)
+  return new FrameServer(socket, application, options, first)
 }
 
 type RequestEvent = Extract<FrameEvent, { type: 'request' }>
@@ -76,7 +76,8 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
   #active = 0
   readonly #upgraded: Set<ServedRequest> = new Set()
 
-  constructor(stream: Duplex, application: Application, options: ServeOptions, first: Uint8Array | undefined) {
+  /** @param socket connected or connecting; the link owns the socket from now on */
+  constructor(socket: Duplex, application: Application, options: ServeOptions, first: Uint8Array | undefined) {
     this.#application = application
     this.#options = options
     this.host = options.host
@@ -102,7 +103,7 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
       data: options.data,
       head: options.head,
     })
-    this.link = new Link(stream, this.#connection, this, options, first)
+    this.link = new Link(socket, this.#connection, this, options, first)
   }
 
   get state(): ServerLink['state'] {
@@ -162,11 +163,11 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
   }
 
   goAway(error: AbortError): boolean {
-    const closing = new Set([...this.#upgraded].filter((request) => request.goAway()))
+    const closing = new Set([...this.#upgraded].filter((request) => request.closeWebSocket()))
     if (closing.size === 0) return false
     for (const stream of this.#connection.streams) {
       const request = served(stream)
-      if (request && !closing.has(request)) request.abortAll(error)
+      if (request && !closing.has(request)) request.abortBoth(error)
     }
     return true
   }
@@ -247,12 +248,12 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
   fault(stream: FrameStream, error: unknown): void {
     this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; the request was aborted')
     this.#connection.abort(stream, Reset.APPLICATION, 'the container failed')
-    served(stream)?.cancel('APPLICATION', 'the request could not be handled')
+    served(stream)?.abortExchange('APPLICATION', 'the request could not be handled')
     this.link.schedule()
   }
 
   undelivered(stream: FrameStream): void {
-    served(stream)?.cancel('CLIENT_GONE', 'the link to the proxy was lost')
+    served(stream)?.abortExchange('CLIENT_GONE', 'the link to the proxy was lost')
   }
 
   /**
@@ -277,7 +278,7 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
     const code = error instanceof AbortError ? error.code : 'CLIENT_GONE'
     const reason = error?.message ?? 'the link was closed'
     for (const stream of this.#connection.abandon()) {
-      served(stream)?.cancel(code, `the link to the proxy was lost: ${reason}`)
+      served(stream)?.abortExchange(code, `the link to the proxy was lost: ${reason}`)
     }
     // Applications that have not settled keep their slots; no further slots are needed.
     this.#demand = 0

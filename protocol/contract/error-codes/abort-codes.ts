@@ -52,7 +52,7 @@ export const attemptCodes = {
   },
   TOO_LARGE: {
     means:
-      'The head or the trailers are larger than the container accepts. The request was not sent; the client gets 431.',
+      'The head or the trailers are larger than the container accepts. If the head is too large, the request was not sent. Trailers follow the body, so the application can have run. The client gets 431 if its response has not begun.',
     fix: 'Raise `--head-limit` of the container.',
   },
   LOST: {

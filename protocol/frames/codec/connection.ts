@@ -228,8 +228,8 @@ export class FrameConnection implements ReceiverOwner {
   releaseHold(stream: FrameStream): void {
     if (stream.request !== RequestState.HELD) return
     stream.onCredit()
-    stream.window = this.#window
-    this.#sender.control.window(stream, stream.window)
+    stream.receiveCredit = this.#window
+    this.#sender.control.window(stream, stream.receiveCredit)
   }
 
   // ---- calls of both roles ------------------------------------------------------------------------------------------
@@ -298,13 +298,13 @@ export class FrameConnection implements ReceiverOwner {
   #sendCredit(stream: FrameStream): void {
     const credit = stream.owed
     stream.owed = 0
-    stream.window += credit
+    stream.receiveCredit += credit
     this.#sender.control.window(stream, credit)
   }
 
   /** Whether the peer's reader has taken all body that this side has sent. The returned credit tells. */
   isAllRead(stream: FrameStream): boolean {
-    return stream.queued === 0 && stream.credit >= this.#streams.sendWindow
+    return stream.queued === 0 && stream.sendCredit >= this.#streams.sendWindow
   }
 
   /** Sends SLOTS. @param count server: the granted slots; caller: the slots that it could use */

@@ -288,8 +288,8 @@ export class Receiver implements FrameSink {
     const stream = this.#streams.find(id)
     if (!stream) return
     if (this.#hello.role === 'caller') stream.onCredit()
-    stream.credit += credit
-    if (stream.credit > CREDIT_MAX) {
+    stream.sendCredit += credit
+    if (stream.sendCredit > CREDIT_MAX) {
       throw peerError('FLOW_CONTROL', `received more credit on stream ${id} than ${CREDIT_MAX} bytes`)
     }
     this.#owner.onCredit(stream)
@@ -342,13 +342,13 @@ export class Receiver implements FrameSink {
   }
 
   #useCredit(stream: FrameStream, bytes: number): void {
-    if (bytes > stream.window) {
+    if (bytes > stream.receiveCredit) {
       throw peerError(
         'FLOW_CONTROL',
-        `received ${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`,
+        `received ${bytes} bytes on stream ${stream.id}, which has credit for ${stream.receiveCredit}`,
       )
     }
-    stream.window -= bytes
+    stream.receiveCredit -= bytes
   }
 
   /** One step of the handshake is complete. */

@@ -113,8 +113,8 @@ export class Sender {
   data(stream: FrameStream, chunk: Uint8Array, end: boolean): boolean {
     let rest = chunk
     if (stream.queued === 0 && this.#sendable.length === 0 && !this.#full) {
-      while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.credit > 0 : end && stream.takesData)) {
-        const size = Math.min(rest.length, stream.credit, this.dataMax)
+      while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.sendCredit > 0 : end && stream.takesData)) {
+        const size = Math.min(rest.length, stream.sendCredit, this.dataMax)
         const whole = size === rest.length
         this.#writeData(stream, whole ? rest : rest.subarray(0, size), end && whole)
         rest = whole ? EMPTY : rest.subarray(size)
@@ -139,7 +139,7 @@ export class Sender {
   }
 
   hasRoom(stream: FrameStream): boolean {
-    const waitsForWrite = stream.queued === 0 && stream.credit > 0
+    const waitsForWrite = stream.queued === 0 && stream.sendCredit > 0
     if (waitsForWrite && !this.#full && this.#out.bytes < AHEAD) return true
     if (!stream.isBlocked) {
       stream.isBlocked = true
@@ -180,7 +180,7 @@ export class Sender {
     if (stream.queued > 0) {
       const chunk = stream.queue[0]!
       const left = chunk.length - stream.offset
-      const size = Math.min(left, stream.credit, this.dataMax)
+      const size = Math.min(left, stream.sendCredit, this.dataMax)
       if (size === 0) return
       const part = size === chunk.length ? chunk : chunk.subarray(stream.offset, stream.offset + size)
       stream.queued -= size
@@ -196,7 +196,7 @@ export class Sender {
       // Not through `#list`, which may compact the list that `take` is iterating.
       stream.isListed = true
       this.#sendable.streams.push(stream)
-    } else if (stream.queued === 0 && stream.isBlocked && (stream.credit > 0 || !stream.takesData))
+    } else if (stream.queued === 0 && stream.isBlocked && (stream.sendCredit > 0 || !stream.takesData))
       this.#unblocked.push(stream)
   }
 
@@ -205,7 +205,7 @@ export class Sender {
     out.begin(Frame.DATA, end ? Flag.END : 0, stream.id)
     out.finish(bytes.length)
     if (bytes.length > 0) out.payload(bytes)
-    stream.credit -= bytes.length
+    stream.sendCredit -= bytes.length
     if (end) this.#ended(stream)
   }
 
@@ -338,12 +338,12 @@ export class Sender {
     const out = this.#out
     const length = body ? body.length : 0
     const room = this.#full ? length <= SMALL : out.bytes < AHEAD
-    const size = room ? Math.min(length, stream.credit, this.dataMax) : 0
+    const size = room ? Math.min(length, stream.sendCredit, this.dataMax) : 0
     const last = end && size === length
     out.flags(last ? flags | Flag.END : flags)
     out.finish(size)
     if (size > 0) {
-      stream.credit -= size
+      stream.sendCredit -= size
       out.payload(size === length ? body! : body!.subarray(0, size))
     }
     if (last) this.#ended(stream)

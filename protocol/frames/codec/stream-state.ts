@@ -219,7 +219,7 @@ function codeOf(state: StreamState, event: StreamEvent): keyof typeof REASONS {
     case StreamEvent.INFORM:
       return 'RESPONDED'
     default:
-      return IS_OVER[state] === 1 ? 'ENDED' : 'TOO_EARLY'
+      return HAS_END[state] === 1 ? 'ENDED' : 'TOO_EARLY'
   }
 }
 
@@ -232,7 +232,8 @@ function states(...numbers: StreamState[]): Uint8Array {
 }
 
 const IS_ENDING = states(RequestState.ENDING, ResponseState.ENDING, ResponseState.UPGRADED_ENDING)
-const IS_OVER = states(
+/** States in which the END is queued, was written or has arrived: a later event of this direction gets `ENDED`. */
+const HAS_END = states(
   RequestState.ENDING,
   RequestState.ENDED,
   ResponseState.ENDING,

@@ -36,9 +36,9 @@ export class FrameStream {
   informBytes = 0
 
   /** Body bytes that this side may send. */
-  credit: number
+  sendCredit: number
   /** Body bytes that the peer may send. */
-  window: number
+  receiveCredit: number
   /** Bytes that the reader took and that were not returned as credit. */
   owed = 0
 
@@ -56,12 +56,12 @@ export class FrameStream {
   /** Whether the producer of the body waits for room. */
   isBlocked = false
 
-  constructor(id: number, role: Role, request: RequestState, credit: number, window: number) {
+  constructor(id: number, role: Role, request: RequestState, sendCredit: number, receiveCredit: number) {
     this.id = id
     this.role = role
     this.request = request
-    this.credit = credit
-    this.window = window
+    this.sendCredit = sendCredit
+    this.receiveCredit = receiveCredit
   }
 
   // ---- questions ---------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ export class FrameStream {
 
   /** Whether a frame of body, or the END, can be written now. */
   get sendable(): boolean {
-    return this.queued > 0 ? this.credit > 0 : this.ending
+    return this.queued > 0 ? this.sendCredit > 0 : this.ending
   }
 
   // ---- events ------------------------------------------------------------------------------------------------------

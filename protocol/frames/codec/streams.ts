@@ -15,7 +15,7 @@ export class Streams {
   /** Called when a stream is closed. */
   readonly #onClose: (stream: FrameStream) => void
   readonly #open: StreamTable = new StreamTable()
-  /** The credit of a new stream: `receiveWindow` is ours to the peer, `sendWindow` is the peer's, from its HELLO. */
+  /** The first `receiveCredit` of a stream (ours, in our HELLO), and its first `sendCredit` (from the peer's HELLO). */
   readonly receiveWindow: number
   sendWindow = 0
   /** At a caller: the next number. At a server: one more than the highest number that has arrived. */
@@ -67,8 +67,8 @@ export class Streams {
 
   /** After a 101 the request direction gets its window too. */
   openUpgraded(stream: FrameStream): void {
-    if (this.#role === 'caller') stream.credit = this.sendWindow
-    else stream.window = this.receiveWindow
+    if (this.#role === 'caller') stream.sendCredit = this.sendWindow
+    else stream.receiveCredit = this.receiveWindow
   }
 
   /** The END of the peer's direction has arrived. @throws RemoteProtocolError if this direction may not end now */

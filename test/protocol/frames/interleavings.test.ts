@@ -193,8 +193,8 @@ class World {
 
   #checkCredit(): void {
     for (const { there, here } of this.exchanges) {
-      assert.ok(there.credit >= 0)
-      assert.ok(!here || here.credit >= 0)
+      assert.ok(there.sendCredit >= 0)
+      assert.ok(!here || here.sendCredit >= 0)
     }
   }
 
@@ -457,6 +457,22 @@ describe('a head', () => {
 })
 
 describe('an upgrade', () => {
+  test('ignores a WINDOW before the 101, which gives the request its window', () => {
+    const both = pair({}, { window: 4096 })
+    const { here, there } = opened(both, { upgrade: true })
+    both.caller.receive(frame(Frame.WINDOW, 0, there.id, '00000064'))
+    assert.equal(both.caller.failure, undefined)
+    assert.equal(there.takesData, false)
+    both.server.head(here, '101 Switching Protocols', [], undefined, false)
+    move(both.server, both.caller)
+    assert.equal(there.sendCredit, 4096)
+    both.caller.data(there, new Uint8Array(5000), false)
+    const [event] = move(both.caller, both.server)
+    assert.ok(event?.type === 'data')
+    assert.equal(event.bytes.length, 4096)
+    assert.equal(both.server.failure, undefined)
+  })
+
   test('carries bytes both ways after the 101, and each direction ends by itself', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })

@@ -144,12 +144,17 @@ const request: readonly Rule<keyof typeof RequestState>[] = [
     events: ['CREDIT'],
     outcome: {
       OPEN: 'OPEN',
-      UPGRADE_ASKED: 'UPGRADE_ASKED',
       UPGRADE_DECLINED: 'UPGRADE_DECLINED',
       UPGRADED: 'UPGRADED',
       ENDING: 'ENDING',
       ENDED: 'ENDED',
     },
+  },
+  {
+    section: 5,
+    sentence: 'A WINDOW for such a request before the 101 is legal and has no effect',
+    events: ['CREDIT'],
+    outcome: { UPGRADE_ASKED: 'UPGRADE_ASKED' },
   },
 ]
 
@@ -377,6 +382,44 @@ for (const { name, states, rules, foreign } of directions) {
     })
   })
 }
+
+describe('the states in section 4 of SPEC.md', () => {
+  /** What SPEC.md calls an event. QUEUE_END is local: the peer sees only the END. */
+  const WIRE: { readonly [E in EventName]?: string } = {
+    START: 'STARTED',
+    INFORM: 'INFORM',
+    HEAD: 'RESPONSE',
+    UPGRADE: '101',
+    END: 'END',
+    TRAILERS: 'TRAILERS',
+    CREDIT: 'WINDOW',
+    UNTAKEN: 'GOAWAY',
+    CLOSE: 'RESET',
+  }
+
+  for (const { name, states } of directions) {
+    test(`list every event that changes the state of a ${name}, and the state that follows`, () => {
+      const expected: string[] = []
+      for (const [state, number] of Object.entries(states)) {
+        if (state.endsWith('ENDING') || state.startsWith('CLOSED')) continue
+        for (const [event, word] of Object.entries(WIRE)) {
+          const next = attempt(number, event as EventName, true)
+          if (next instanceof Error || next === number) continue
+          const follows = Object.entries(states).find(([, number]) => number === next)![0]
+          expected.push(`${state} ${word} ${follows}`)
+        }
+      }
+      const listed: string[] = []
+      for (const [, state, changes] of spec.matchAll(new RegExp(`^${name} +(\\w+) +(.+ → .+)$`, 'gm'))) {
+        for (const change of changes!.split('; ')) {
+          const [words, follows] = change.split(' → ')
+          for (const word of words!.split(', ')) listed.push(`${state} ${word} ${follows}`)
+        }
+      }
+      assert.deepEqual(listed.sort(), expected.sort())
+    })
+  }
+})
 
 describe('questions about a state', () => {
   const named = (predicate: (state: never) => boolean, states: object): string[] =>
