@@ -82,7 +82,8 @@ function watchStart({ clock, onBlocked }: StartWatch): { again(): void; end(): v
   }
   wait()
   return {
-    // Has no effect after the end: a message may arrive after the child's exit, and an application may send any message.
+    // Has no effect after the end: a message may arrive after the child's exit, and an application may send any
+    // message.
     again: () => {
       if (timer === undefined) return
       timer.cancel()
