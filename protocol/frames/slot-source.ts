@@ -1,4 +1,7 @@
-/** How the slots of a server are shared among its links: the interfaces between a link and the code that shares. */
+/**
+ * How the slots of a server are shared among its links: the interfaces between a link and the code that shares, which
+ * is `container/slots.ts` in a container.
+ */
 
 /** A link, as the slot source sees it. */
 export interface SlotHolder {

@@ -1,6 +1,6 @@
 /**
- * Decides when a link is dead: a table of the states of a link and the events that change them. It has no timers,
- * sockets or frames; `watch.ts` acts on the table.
+ * Decides when a link with requests is dead: a table of the states of a link and the events that change them. It has no
+ * timers, sockets or frames; `watch.ts` acts on the table, and closes a silent link without requests by itself.
  */
 
 /**
