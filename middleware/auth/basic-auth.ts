@@ -58,7 +58,7 @@ const OPTIONS: OptionForms<BasicAuthOptions> = {
   // The value may contain hashes, or worse: it is not shown in messages.
   users: { ...record('hashes by name'), secret: true },
   verify: callable('a function of user, password and environ'),
-  realm: textOf('printable ASCII (RFC 7617 §2)', /^[\x20-\x7e]*$/),
+  realm: textOf('printable ASCII (RFC 7617, section 2)', /^[\x20-\x7e]*$/),
   passAuthorization: flag,
   log: logger('error'),
   clock: aClock,

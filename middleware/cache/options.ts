@@ -149,7 +149,7 @@ const OPTIONS: OptionForms<CacheOptions> = {
   key: callable('a function of the environ'),
   carry: listOf("variables' names", isText),
   report: oneOf('cache-status', 'x-cache', 'both', 'none'),
-  name: textOf('a token that begins with a letter (RFC 9211 §2)', /^[A-Za-z*][\w:/!#$%&'*+.^`|~-]*$/),
+  name: textOf('a token that begins with a letter (RFC 9211, section 2)', /^[A-Za-z*][\w:/!#$%&'*+.^`|~-]*$/),
   log: logger('debug', 'info', 'warn', 'error'),
   clock: aClock,
 }

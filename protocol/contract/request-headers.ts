@@ -178,7 +178,7 @@ function settable(name: string): string {
   if (known !== undefined) return known
   if (!/^[A-Za-z0-9!#$%&'*+.^`|~-]+$/.test(name)) {
     throw new TypeError(
-      `the request header name is ${JSON.stringify(name)}: expected a token without "_" (RFC 9110 §5.1)`,
+      `the request header name is ${JSON.stringify(name)}: expected a token without "_" (RFC 9110, section 5.1)`,
     )
   }
   const variable = headerVariable(name)

@@ -35,7 +35,7 @@ function kindOf(name: string): NameKind {
   const kind = known.get(name)
   if (kind !== undefined) return kind
   if (typeof name !== 'string' || !TOKEN.test(name)) {
-    throw new TypeError(`response header name ${shown(name)} is not a token (RFC 9110 §5.1)`)
+    throw new TypeError(`response header name ${shown(name)} is not a token (RFC 9110, section 5.1)`)
   }
   const lower = name.toLowerCase()
   const made: NameKind =
@@ -81,7 +81,7 @@ export function checkHead(status: string, headers: Headers, upgrade: boolean): C
     const kind = kindOf(name)
     if (typeof value !== 'string' || !VALUE.test(value)) {
       throw new TypeError(
-        `the value of response header ${name} is ${shown(value)}: expected a latin1 string without control characters (RFC 9110 §5.5)`,
+        `the value of response header ${name} is ${shown(value)}: expected a latin1 string without control characters (RFC 9110, section 5.5)`,
       )
     }
     if (kind !== 'plain') {

@@ -205,7 +205,7 @@ export class HttpCall {
     const status = statusFromWire(`${response.statusCode} ${response.statusMessage ?? ''}`)
     if (!STATUS.test(status)) {
       // Not an `UpstreamError`: the upstream has responded, so the request must not be repeated.
-      const message = `${this.#host.name} responded with the status ${shown(status)}; expected 100 to 599 (RFC 9110 §15)`
+      const message = `${this.#host.name} responded with the status ${shown(status)}; expected 100 to 599 (RFC 9110, section 15)`
       this.#fail(httpError('UPSTREAM_PROTOCOL', message))
       return
     }
