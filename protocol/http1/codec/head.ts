@@ -118,7 +118,8 @@ export function parseRequestLine(text: string, limits: Http1Limits): RequestLine
     refuse('VERSION_UNSUPPORTED', `${text.slice(last + 1)} is not supported; expected HTTP/1.1 or HTTP/1.0`)
   }
   if (!METHODS.has(method)) {
-    if (!TOKEN.test(method)) refuse('BAD_METHOD', `the method ${shown(method)} is not a token (RFC 9110, section 5.6.2)`)
+    if (!TOKEN.test(method))
+      refuse('BAD_METHOD', `the method ${shown(method)} is not a token (RFC 9110, section 5.6.2)`)
     refuse('METHOD_UNKNOWN', `the method ${shown(method)} is not implemented`)
   }
   const target = text.slice(first + 1, last)
