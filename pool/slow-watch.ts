@@ -175,6 +175,8 @@ export class SlowWatch {
   #tick(): void {
     if (!this.#host.scarce || this.#host.running.length === 0) {
       this.#timer = undefined
+      // A key may be a request that has ended.
+      this.#slow.clear()
       return
     }
     this.#elapse()

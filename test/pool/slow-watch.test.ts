@@ -210,6 +210,24 @@ suite('the watch', () => {
     assert.ok(slow.ended)
   })
 
+  test('knows slow clients while it measures, and keeps no request when it ends', () => {
+    const host = new Host()
+    const slow = host.request('download', 'a')
+    host.request('nothing', 'b')
+    host.watch.startMeasuring()
+    host.clock.advance(100)
+    assert.deepEqual([host.watch.isSlow('a'), host.watch.isSlow('b')], [true, false])
+    slow.waitsFor = 'nothing'
+    host.clock.advance(100)
+    assert.equal(host.watch.isSlow('a'), false)
+    slow.waitsFor = 'download'
+    host.clock.advance(200)
+    assert.equal(host.watch.isSlow('a'), true)
+    host.scarce = false
+    host.clock.advance(100)
+    assert.equal(host.watch.isSlow('a'), false)
+  })
+
   test('ends when nothing runs', () => {
     const host = new Host()
     host.waits = [['other', 1]]
