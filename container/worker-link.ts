@@ -187,7 +187,7 @@ export class WorkerLink {
       if (this.#link || !this.#reason.changes(timeout)) return
       this.#options.log.warn(
         { proxy: printAddress(this.#address), ...timeout },
-        'a connection was accepted and not answered; waiting: is it a proxy’s --join-listen?',
+        'a connection was accepted and not answered; waiting: is it the --join-listen of a proxy?',
       )
     })
   }
