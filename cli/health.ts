@@ -4,6 +4,7 @@
  */
 
 import { request as httpRequest, type RequestOptions } from 'node:http'
+import { messageOf } from '../protocol/contract/thrown.ts'
 import { type Address, dialTarget, printAddress } from '../protocol/net/address.ts'
 import type { HealthCommandOptions } from './health-options.ts'
 
@@ -88,11 +89,4 @@ function hintOf(error: unknown, { kind }: Address): string {
 
 function late(timeout: number): Error {
   return new Error(`no answer within ${timeout} ms`)
-}
-
-function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  // A name with several addresses fails with an AggregateError, whose own message is empty.
-  const first = error instanceof AggregateError ? (error.errors[0] as unknown) : undefined
-  return error.message || (first instanceof Error ? first.message : error.name)
 }

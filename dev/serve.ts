@@ -14,7 +14,7 @@ import { privateDirectory, sweepPrivateDirectories } from '../process/private-di
 import { type RunningServer, run, type ServeEnvironment } from '../process/run.ts'
 import { STOP_GRACE_MILLISECONDS } from '../process/stay-alive.ts'
 import type { ChildExit } from '../process/supervise.ts'
-import { TrustedPeers } from '../protocol/client/peers.ts'
+import { isLoopbackHost } from '../protocol/client/peers.ts'
 import type { Address, UnixAddress } from '../protocol/net/address.ts'
 import { systemClock } from '../protocol/net/clock.ts'
 import { environmentName, type OptionValues } from '../protocol/options/option-table.ts'
@@ -173,7 +173,7 @@ class Development {
     )
     this.#proxy = proxy
     for (const address of values.listen) {
-      if (address.kind === 'unix' || isLoopback(address.host)) continue
+      if (address.kind === 'unix' || isLoopbackHost(address.host)) continue
       this.#terminal.say(
         `gantry: --dev shows source code and environ to everyone who can connect to port ${address.port}: use --listen 127.0.0.1:${address.port} to show them on this machine only`,
       )
@@ -302,10 +302,4 @@ function silentEnd({ code, signal }: ChildExit, when: string): Failure {
 function signatureNow(file: string): string {
   const stats = statSync(file, { bigint: true, throwIfNoEntry: false })
   return stats ? signatureOf(stats) : ABSENT
-}
-
-const loopback = new TrustedPeers(['loopback'])
-
-function isLoopback(host: string): boolean {
-  return host.toLowerCase() === 'localhost' || loopback.has(host)
 }

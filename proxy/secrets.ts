@@ -1,10 +1,7 @@
 /** Which addresses need a shared secret: a proxy connects to them, or containers join there, over the network. */
 
-import { isIP } from 'node:net'
-import { TrustedPeers } from '../protocol/client/peers.ts'
+import { isLoopbackHost } from '../protocol/client/peers.ts'
 import type { Address } from '../protocol/net/address.ts'
-
-const loopback = new TrustedPeers(['loopback'])
 
 /**
  * Whether a shared secret is required. Frames over TCP to other hosts are authenticated: a stranger that joins would
@@ -17,5 +14,5 @@ export function needsSecret(address: Address, dialled: boolean): boolean {
   const { host } = address
   // An address without a host means this host if it is dialled, but every interface if it is listened on.
   if (host === '') return !dialled
-  return !(isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host))
+  return !isLoopbackHost(host)
 }

@@ -10,7 +10,7 @@ import { isAbsolute, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { brand } from '../../protocol/contract/brand.ts'
 import type { moduleCodes } from '../../protocol/contract/error-codes/start-codes.ts'
-import { textOfThrown } from '../../protocol/contract/thrown.ts'
+import { messageOf } from '../../protocol/contract/thrown.ts'
 import { brokenModule } from './broken-module.ts'
 import { importMain } from './import-main.ts'
 
@@ -302,8 +302,4 @@ function placeOf(text: string | undefined): string | undefined {
 function requiredBy(error: unknown): string {
   const { requireStack = [] } = error as { requireStack?: readonly string[] }
   return requireStack.length === 0 ? '' : `, required by ${requireStack[0]}`
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : textOfThrown(error)
 }

@@ -85,3 +85,11 @@ export class TrustedPeers {
     this.#list.addSubnet(address, prefix, family === 4 ? 'ipv4' : 'ipv6')
   }
 }
+
+const loopback: TrustedPeers = new TrustedPeers(['loopback'])
+
+/** Whether the host of an address is this machine: `localhost`, or an address of the loopback interface. */
+export function isLoopbackHost(host: string): boolean {
+  // A name such as 127.0.0.1%x is resolved, and can be any address.
+  return isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host)
+}

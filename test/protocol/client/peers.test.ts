@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { TrustedPeers, UNIX_PEER } from '../../../protocol/client/peers.ts'
+import { isLoopbackHost, TrustedPeers, UNIX_PEER } from '../../../protocol/client/peers.ts'
 
 const table: [ranges: string[], trusted: string[], strangers: (string | undefined)[]][] = [
   [[], [], ['127.0.0.1', '::1', UNIX_PEER, undefined, '']],
@@ -66,4 +66,19 @@ for (const range of [
 test('toString() returns the ranges as they were written', () => {
   assert.equal(String(new TrustedPeers(['loopback', '10.0.0.0/8'])), 'loopback,10.0.0.0/8')
   assert.equal(String(new TrustedPeers([])), 'none')
+})
+
+test('a loopback host is localhost, or an address of the loopback interface', () => {
+  for (const host of ['localhost', 'LocalHost', '127.0.0.1', '127.9.9.9', '::1']) assert.ok(isLoopbackHost(host), host)
+  for (const host of [
+    '',
+    'localhost.example',
+    '10.0.0.1',
+    '::2',
+    '0.0.0.0',
+    '127.0.0.1%x',
+    'unix:',
+    '127.0.0.1.example',
+  ])
+    assert.ok(!isLoopbackHost(host), host)
 })
